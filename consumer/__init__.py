@@ -1,0 +1,1 @@
+"""A streaming duplicate detector over Kafka. Start reading at `records.py`, then `match.py`, then `loop.py`."""

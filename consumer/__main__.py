@@ -1,0 +1,220 @@
+"""The command line. Standard output is for results; progress, logs and errors go to standard error."""
+
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from consumer import logs
+from consumer.errors import DedupError
+from consumer.settings import Settings, load_settings
+
+_console = Console(stderr=True)
+_MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "fault": "[red]✗[/red]"}
+
+
+def _configured(config: Path | None, overrides: Mapping[str, object]) -> Settings:
+    given = {key: value for key, value in overrides.items() if value is not None}
+    settings = load_settings(config, given)
+    logs.configure(settings.log)
+    return settings
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path), help="Settings file (YAML)."),
+        click.option("--profile", help="signup, listing, or a path to a profile."),
+    ):
+        command = option(command)
+    return command
+
+
+def _print_json(value: object) -> None:
+    click.echo(orjson.dumps(value))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dedup-consumer")
+def cli() -> None:
+    """Find duplicate records in a stream, as they arrive."""
+
+
+@cli.command()
+@click.option("--role", type=click.Choice(["all", "encode", "match"]), default="all", help="Which stages to run.")
+@_options
+def run(role: Any, profile: str | None, config: Path | None) -> None:
+    """Run the service until SIGTERM or Ctrl-C."""
+    from consumer.service import Service  # noqa: PLC0415  # the help text should not load ONNX Runtime
+
+    settings = _configured(config, {"profile": profile})
+    with Service(settings, role) as service:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
+        service.wait()
+    if service.failure is not None:
+        raise service.failure
+
+
+@cli.command()
+@click.option("--records", type=click.IntRange(min=1), default=5000, show_default=True, help="Signups to send.")
+@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--serve", is_flag=True, help="Stay up afterwards, with metrics and health exposed.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of metrics and health; 0: any free one.")
+def demo(records: int, seed: int, serve: bool, port: int) -> None:
+    """Watch duplicates being found in a live stream, with nothing to install or set up."""
+    from consumer.demo import demo_service, run_demo  # noqa: PLC0415  # see run
+
+    logs.configure(load_settings(None, {"log.level": "warning", "log.format": "console"}).log)
+    with _console.status("starting an embedded broker, Redis, and both stages"):
+        service_up = demo_service(port)
+        settings, service = service_up.__enter__()
+    try:
+        with _progress("signups") as bar:
+            task = bar.add_task("", total=records)
+            outcome = run_demo(
+                settings,
+                service,
+                records,
+                seed,
+                lambda p: bar.update(
+                    task, completed=p.decided, description=f"{p.events} events, {p.clusters} clusters"
+                ),
+            )
+        _show_examples(outcome.examples, outcome.values)
+        _print_json(outcome.figures())
+        if serve:
+            _console.print(f"serving http://127.0.0.1:{service.port}/metrics, /livez, /readyz; Ctrl-C ends it")
+            signal.signal(signal.SIGTERM, lambda *_: service.stop())
+            signal.signal(signal.SIGINT, lambda *_: service.stop())
+            service.wait()
+    finally:
+        service_up.__exit__(None, None, None)
+
+
+def _show_examples(examples: list[Mapping[str, Any]], values: Mapping[str, Mapping[str, Any]]) -> None:
+    for event in examples:
+        data = event["data"]
+        _console.print(f"\n[bold]{data['cluster_id']}[/bold] {data['kind']}, version {data['version']}")
+        for record in data["members"]:
+            value = values[record]
+            keep = " ← keep" if record == data["record_to_keep"] else ""
+            shown = f"{value['name']} · {value.get('city', '—')} · {value['browser']} on {value['os']}"
+            _console.print(f"  {record}  {shown}{keep}", highlight=False, soft_wrap=True)
+        for edge in data["evidence"][:1]:
+            why = ", ".join(f"{name} {cosine:.2f}" for name, cosine in edge["similarities"].items())
+            _console.print(f"  why: probability {edge['probability']:.2f} from {why}", highlight=False, soft_wrap=True)
+    _console.print()
+
+
+@cli.command()
+@click.argument("source", metavar="INPUT.jsonl", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@_options
+def batch(source: Path, out: Path, as_json: bool, profile: str | None, config: Path | None) -> None:
+    """Cluster the records of a file with the engine of the service."""
+    from consumer.batch import run_batch  # noqa: PLC0415  # see run
+
+    settings = _configured(config, {"profile": profile, "log.level": "warning"})
+    with _progress("bytes") as bar:
+        task = bar.add_task("", total=source.stat().st_size)
+        summary = run_batch(settings, source, out, lambda read: bar.advance(task, read))
+    if as_json:
+        _print_json(asdict(summary))
+    else:
+        click.echo(
+            f"{summary.records} records, {summary.clusters} duplicate clusters with {summary.clustered_records} records, "
+            f"{summary.rejected} lines rejected; see {out}/clusters.csv"
+        )
+
+
+@cli.group()
+def topics() -> None:
+    """Manage the topics of a profile."""
+
+
+@topics.command("create")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@_options
+def topics_create(as_json: bool, profile: str | None, config: Path | None) -> None:
+    """Create the topics that are missing, as the settings say."""
+    from consumer.profile import load_profile  # noqa: PLC0415  # see run
+    from consumer.wiring import create_topics  # noqa: PLC0415
+
+    settings = _configured(config, {"profile": profile})
+    outcomes = create_topics(settings, load_profile(settings.profile))
+    if as_json:
+        _print_json(dict(outcomes))
+    else:
+        for name, outcome in outcomes:
+            click.echo(f"{name}: {outcome}")
+    if any(outcome.startswith("error") for _, outcome in outcomes):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@_options
+def doctor(as_json: bool, profile: str | None, config: Path | None) -> None:
+    """Check brokers, topics, Redis, models and GPU; say what is wrong and what to do."""
+    from consumer.doctor import examine  # noqa: PLC0415  # see run
+
+    settings = _configured(config, {"profile": profile, "log.level": "error"})
+    findings, results = [], Console()
+    for finding in examine(settings):
+        findings.append(finding)
+        if not as_json:
+            advice = f"; {finding.advice}" if finding.advice else ""
+            results.print(
+                f"{_MARKS[finding.level]} {finding.what}: {finding.detail}{advice}", highlight=False, soft_wrap=True
+            )
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    if any(finding.level == "fault" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("record_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@_options
+def erase(record_id: str, as_json: bool, profile: str | None, config: Path | None) -> None:
+    """Ask the running service to forget a record: its vector, membership and evidence."""
+    from consumer.erase import request_erasure  # noqa: PLC0415  # see run
+
+    topic = request_erasure(_configured(config, {"profile": profile}), record_id)
+    if as_json:
+        _print_json({"id": record_id, "topic": topic})
+    else:
+        click.echo(f"a null value for {record_id} is on {topic}; the service forgets it when it gets there")
+
+
+def _progress(unit: str) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit} [dim]{{task.description}}"),
+        TimeElapsedColumn(),
+        console=_console,
+    )
+
+
+def main() -> None:
+    """Entry point: our own errors become one message and a non-zero exit."""
+    try:
+        cli()
+    except DedupError as error:
+        click.echo(f"dedup: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""Source over Kafka: a member of a consumer group, one synchronous client.
+
+Delivery is at-least-once: a position counts as done only once `commit` said so. Partitions move cooperatively, so a
+rebalance takes nothing from a consumer that keeps its partitions.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from consumer.adapters.kafka_errors import client_error, explain, is_end, is_hopeless, is_passing, is_rebalance
+from consumer.adapters.kafka_messages import received_message
+from consumer.errors import BrokerError
+from consumer.records import Message, Position
+
+Partition = tuple[str, int]
+Properties = Mapping[str, str | int | float | bool]
+OnAssigned = Callable[[Sequence[Partition]], Mapping[Partition, int]]
+OnRevoked = Callable[[Sequence[Partition], bool], None]
+
+_DEFAULTS: Final[Properties] = {
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    # Without events for the end of a partition a lag would never reach 0 behind a transaction's control record.
+    "enable.partition.eof": True,
+    # How long a client whose queue was full waits before it fetches again; the default of a second starves a fast loop.
+    "fetch.queue.backoff.ms": 20,
+    "queued.max.messages.kbytes": 32768,
+}
+_log = structlog.get_logger(__name__)
+_client_log = logging.getLogger("librdkafka")
+
+
+class KafkaSource:
+    """Consumes `topics` as a member of `group`.
+
+    `properties` are librdkafka's and win over the defaults here; only `enable.auto.commit` stays false.
+
+    `on_assigned` is called inside `poll` with the partitions that came, and may answer where to start each
+    (-2: the beginning); a partition it leaves out starts at the group's committed offset. When it raises, poll raises
+    the same exception, nothing of those partitions is delivered, and the next poll asks it again.
+
+    `on_revoked` is called inside `poll` or `close` with the partitions that go. Its second argument is true when they
+    are gone already (the group gave them to another member): then nothing may be written or committed for them. When
+    it raises, poll (or close) raises the same exception after the partitions were let go.
+
+    Raises BrokerError when the properties are refused.
+    """
+
+    def __init__(
+        self,
+        properties: Properties,
+        group: str,
+        topics: Sequence[str],
+        on_assigned: OnAssigned | None = None,
+        on_revoked: OnRevoked | None = None,
+        linger_seconds: float = 0.002,
+        timeout_seconds: float = 10.0,
+    ) -> None:
+        self._topics = list(topics)
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._linger_seconds = linger_seconds
+        self._timeout_seconds = timeout_seconds
+        self._assigned: set[Partition] = set()
+        self._unstarted: set[Partition] = set()
+        self._next: dict[Partition, int] = {}
+        # Taken from librdkafka and not yet returned: a poll that raises leaves them to the next one.
+        self._ready: list[Message] = []
+        self._failure: Exception | None = None
+        self._topics_found = False
+        self._closed = False
+        try:
+            self._consumer = Consumer(
+                {**_config(properties, group), "error_cb": self._note_error, "logger": _client_log}
+            )
+            self._consumer.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+        except (KafkaException, ValueError, TypeError) as error:
+            raise client_error("consumer", error) from error
+
+    def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Message]:
+        """Wait up to `timeout_seconds` for a first message, then take what is there, `max_records` at most.
+
+        Raises BrokerError when a topic is missing or access is refused, and whatever the callbacks raise. A broker
+        that is away is not an error here: librdkafka reconnects, and polls stay empty until then.
+        """
+        if self._closed:
+            raise BrokerError("this source is closed")
+        if not self._topics_found and not self._find_topics(timeout_seconds):
+            return []
+        self._start_again()
+        deadline = time.monotonic() + timeout_seconds
+        # consume(n, t) waits all of t unless n came, so the first message is awaited alone.
+        while not self._ready:
+            remaining = deadline - time.monotonic()
+            self._take(1, max(0.0, remaining))
+            if remaining <= 0:
+                break
+        if 0 < len(self._ready) < max_records:
+            self._take(max_records - len(self._ready), self._linger_seconds)
+        ready = self._ready[:max_records]
+        del self._ready[:max_records]
+        return ready
+
+    def commit(self, positions: Sequence[Position]) -> None:
+        """Commit, synchronously, that everything up to and including each position is done.
+
+        Positions of partitions that are no longer assigned are left out. A commit refused because the group is
+        rebalancing is logged and let go: the records come again, to whoever owns the partition then.
+        """
+        done: dict[Partition, int] = {}
+        for position in positions:
+            partition = (position.topic, position.partition)
+            if partition in self._assigned:
+                done[partition] = max(done.get(partition, 0), position.offset + 1)
+        if not done:
+            return
+        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in done.items()]
+        try:
+            answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            self._judge_commit(error.args[0], offsets)
+            return
+        for answer in answers or ():
+            if answer.error is not None:
+                self._judge_commit(answer.error, [answer])
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Messages between what was delivered and the end, per assigned partition; asks no broker once fetching.
+
+        A partition of which nothing was fetched yet counts from the committed offset (asked once). One whose end is
+        not known yet is left out. Compaction makes this an upper bound.
+        """
+        lags = {}
+        for partition in sorted(self._assigned - self._unstarted):
+            try:
+                where = TopicPartition(*partition)
+                end = self._consumer.get_watermark_offsets(where, cached=True)[1]
+                if end < 0:
+                    continue
+                lags[partition] = max(0, end - self._start(partition))
+            except (KafkaException, BrokerError) as error:
+                _log.warning("lag_unknown", topic=partition[0], partition=partition[1], error=str(error))
+        return lags
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Offset after the last message of a partition, asked of its leader now. Raises BrokerError."""
+        return self._ask_marks((topic, partition))[1]
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """Next offset to be delivered, None before the first fetch.
+
+        At the end of a partition it equals the high watermark, also behind a transaction's control record, which is
+        never delivered as a message: compare this, not message offsets, to know that a replay is complete.
+        """
+        return self._next.get((topic, partition))
+
+    def close(self) -> None:
+        """Leave the group; `on_revoked` is called for what is still assigned. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._consumer.close()
+        except KafkaException as error:
+            _log.warning("consumer_close_failed", error=explain(error.args[0]))
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _find_topics(self, timeout_seconds: float) -> bool:
+        # Under the newer group protocol a missing topic is no error: nothing would ever be assigned, in silence.
+        for topic in self._topics:
+            try:
+                trouble = self._consumer.list_topics(topic, timeout=max(1.0, timeout_seconds)).topics[topic].error
+            except KafkaException as error:
+                trouble = error.args[0]
+            if trouble is not None:
+                if not is_passing(trouble):
+                    raise BrokerError(explain(trouble, topic))
+                _log.warning("broker_trouble", error=explain(trouble, topic))
+                return False
+        self._topics_found = True
+        return True
+
+    def _take(self, limit: int, timeout_seconds: float) -> None:
+        try:
+            received = self._consumer.consume(limit, timeout_seconds)
+        except KafkaException as error:
+            raise BrokerError(explain(error.args[0])) from error
+        for raw in received:
+            if raw.error() is not None:
+                self._judge(raw)
+                continue
+            message = received_message(raw)
+            partition = (message.position.topic, message.position.partition)
+            if partition in self._assigned and partition not in self._unstarted:
+                self._next[partition] = message.position.offset + 1
+                self._ready.append(message)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _judge(self, raw: KafkaMessage) -> None:
+        error, topic, partition, offset = raw.error(), raw.topic(), raw.partition(), raw.offset()
+        if error is None or partition is None or topic is None:
+            return
+        if is_end(error):
+            if offset is not None and (topic, partition) in self._assigned:
+                self._next[topic, partition] = offset
+        elif is_passing(error):
+            _log.warning("consume_retried", topic=topic, partition=partition, error=explain(error))
+        else:
+            self._fail(BrokerError(explain(error, f"{topic}/{partition}" if partition >= 0 else topic)))
+
+    def _fail(self, error: Exception) -> None:
+        # The first is the cause; poll raises it once everything received beside it is kept.
+        if self._failure is None:
+            self._failure = error
+
+    def _judge_commit(self, error: KafkaError, offsets: Sequence[TopicPartition]) -> None:
+        where = ", ".join(f"{o.topic}/{o.partition}" for o in offsets)
+        if is_rebalance(error):
+            _log.warning("commit_lost_to_rebalance", partitions=where, error=explain(error))
+            return
+        raise BrokerError(f"commit of {where}: {explain(error)}")
+
+    def _note_error(self, error: KafkaError) -> None:
+        # Runs inside consume(). What only needs waiting is librdkafka's to repair; it is told once per outage.
+        if is_hopeless(error):
+            self._fail(BrokerError(explain(error)))
+        else:
+            _log.warning("broker_trouble", error=explain(error))
+
+    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        came = [(p.topic, p.partition) for p in partitions]
+        self._assigned.update(came)
+        try:
+            consumer.incremental_assign(self._started(came))
+        except Exception as error:  # noqa: BLE001 - librdkafka's C frames must not be unwound; poll raises it
+            self._fail(error)
+            # The rebalance has to be completed all the same; held still until on_assigned succeeds.
+            self._unstarted.update(came)
+            consumer.incremental_assign([TopicPartition(*p) for p in came])
+            consumer.pause([TopicPartition(*p) for p in came])
+
+    def _start_again(self) -> None:
+        if not self._unstarted:
+            return
+        waiting = sorted(self._unstarted)
+        starts = self._started(waiting)
+        self._consumer.incremental_unassign([TopicPartition(*p) for p in waiting])
+        self._consumer.incremental_assign(starts)
+        self._consumer.resume([TopicPartition(*p) for p in waiting])
+        self._unstarted.difference_update(waiting)
+
+    def _started(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
+        starts = self._on_assigned(partitions) if self._on_assigned is not None and partitions else {}
+        for partition in partitions:
+            self._next.pop(partition, None)
+            if starts.get(partition, -1) >= 0:
+                self._next[partition] = starts[partition]
+        return [
+            TopicPartition(topic, number, starts.get((topic, number), OFFSET_INVALID)) for topic, number in partitions
+        ]
+
+    def _revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._let_go(consumer, partitions, lost=False)
+
+    def _lose(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._let_go(consumer, partitions, lost=True)
+
+    def _let_go(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
+        gone = [(p.topic, p.partition) for p in partitions]
+        known = [p for p in gone if p not in self._unstarted]
+        if lost:
+            self._assigned.difference_update(gone)
+        try:
+            # While it runs, partitions that are only revoked can still be committed.
+            if known and self._on_revoked is not None:
+                self._on_revoked(known, lost)
+        except Exception as error:  # noqa: BLE001 - as in _assign
+            self._fail(error)
+        self._assigned.difference_update(gone)
+        self._unstarted.difference_update(gone)
+        self._ready = [m for m in self._ready if (m.position.topic, m.position.partition) in self._assigned]
+        for partition in gone:
+            self._next.pop(partition, None)
+        consumer.incremental_unassign(partitions)
+
+    def _start(self, partition: Partition) -> int:
+        if partition not in self._next:
+            committed = self._consumer.committed([TopicPartition(*partition)], timeout=self._timeout_seconds)[0].offset
+            self._next[partition] = committed if committed >= 0 else self._ask_marks(partition)[0]
+        return self._next[partition]
+
+    def _ask_marks(self, partition: Partition) -> tuple[int, int]:
+        where = f"ends of {partition[0]}/{partition[1]}"
+        try:
+            marks = self._consumer.get_watermark_offsets(
+                TopicPartition(*partition), timeout=self._timeout_seconds, cached=False
+            )
+        except KafkaException as error:
+            raise BrokerError(f"{where}: {explain(error.args[0], partition[0])}") from error
+        if marks is None:
+            raise BrokerError(f"{where}: no answer in {self._timeout_seconds:g} s; check that Kafka is running")
+        return marks
+
+
+def _config(properties: Properties, group: str) -> dict[str, str | int | float | bool]:
+    config = {"group.id": group, **_DEFAULTS, **properties, "enable.auto.commit": False}
+    if config.get("group.protocol") != "consumer":
+        # Under the newer protocol the broker chooses the assignor, and librdkafka refuses the property.
+        config.setdefault("partition.assignment.strategy", "cooperative-sticky")
+    return config

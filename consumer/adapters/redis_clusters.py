@@ -1,0 +1,250 @@
+"""Clusters in Redis 6.2 or later, or in a Redis Cluster: one script writes a batch, fenced by the epoch.
+
+What lies where is told in `redis_layout`. A scope's keys share a hash slot, so a batch is atomic on a cluster too.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from consumer.adapters import redis_layout as layout
+from consumer.adapters.redis_connection import RedisConnection, Script
+from consumer.errors import FencedError, SettingsError, StoreError
+from consumer.ports import Known, Neighbourhood
+from consumer.records import Cluster, Evidence, OutboxEntry, Position, Retired, ScopeUpdate
+
+# `apply` must not fail between two writes, so each command it uses is tried here in a form that changes nothing: an
+# ACL that lacks one shows now.
+_CLAIM = Script("""
+local head, outbox, probe = KEYS[1], KEYS[2], KEYS[3]
+local stored = redis.call('HGET', head, 'epoch') or '0'
+if tonumber(stored) > tonumber(ARGV[1]) then return {'fenced', stored} end
+redis.call('HSET', head, 'epoch', ARGV[1])
+redis.call('HINCRBY', head, 'seq', 0)
+redis.call('HDEL', head, '')
+redis.call('ZADD', outbox, 'XX', 0, '')
+redis.call('ZREMRANGEBYSCORE', outbox, '-inf', 0)
+redis.call('SET', probe, '', 'EX', 1, 'XX')
+redis.call('DEL', probe)
+return {'claimed', redis.call('HGET', head, 'applied:' .. ARGV[2]) or '-1'}
+""")
+
+# Redis refuses the first write of a script when it is out of memory, and none after it: the batch is written whole
+# or not at all. Everything that could fail on the content (unpacking, comparing) comes before that write.
+_APPLY = Script("""
+local head, outbox = KEYS[1], KEYS[2]
+local stored = redis.call('HGET', head, 'epoch') or '0'
+if tonumber(stored) ~= tonumber(ARGV[1]) then return {'fenced', stored} end
+local applied = 'applied:' .. ARGV[2]
+if tonumber(redis.call('HGET', head, applied) or '-1') >= tonumber(ARGV[3]) then return {'before'} end
+local commands, entries = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
+redis.call('HSET', head, applied, ARGV[3])
+for _, command in ipairs(commands) do
+  redis.call(command[1], KEYS[command[2]], unpack(command, 3))
+end
+local seq = redis.call('HINCRBY', head, 'seq', #entries) - #entries
+for i, entry in ipairs(entries) do
+  local number = string.format('%.0f', seq + i)
+  redis.call('ZADD', outbox, number, number .. ':' .. entry)
+end
+return {'applied'}
+""")
+
+_ACKNOWLEDGE = Script("""
+local stored = redis.call('HGET', KEYS[1], 'epoch') or '0'
+if tonumber(stored) ~= tonumber(ARGV[1]) then return {'fenced', stored} end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
+return {'done'}
+""")
+
+# A script, so that a cluster's entry and its members are of one moment.
+_CLUSTERS = Script("""
+local found = {}
+for i, id in ipairs(ARGV) do
+  found[i] = {redis.call('HGET', KEYS[1], id), redis.call('HGETALL', KEYS[i + 1])}
+end
+return found
+""")
+
+
+class RedisClusters:
+    """Implements `consumer.ports.ClusterStore`. Several processes may share a server, and several profiles a prefix.
+
+    `key` (16 to 64 secret bytes) hides the ids of erased records, which are remembered for `erased_ttl_seconds`.
+    A call waits `timeout_seconds` for its answer, twice at most; see `RedisConnection` for `url`. It connects at the
+    first call. Raises SettingsError for arguments that make no sense.
+
+    An eviction policy other than `noeviction` may drop any of this: see `check`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        profile: str,
+        key: bytes,
+        erased_ttl_seconds: int,
+        prefix: str = "dedup",
+        cluster: bool = False,
+        connect_timeout_seconds: float = 3.0,
+        timeout_seconds: float = 10.0,
+    ) -> None:
+        _check(prefix, key, erased_ttl_seconds)
+        self._redis = RedisConnection(
+            url, cluster=cluster, connect_timeout_seconds=connect_timeout_seconds, timeout_seconds=timeout_seconds
+        )
+        self._prefix = prefix
+        self._profile = profile
+        self._key = key
+        self._erased_ttl_seconds = erased_ttl_seconds
+
+    def take_epoch(self, partition: int) -> int:
+        epochs = layout.partition_name(self._prefix, self._profile, "epochs")
+        return int(self._redis.execute("HINCRBY", epochs, partition, 1))
+
+    def scopes(self, partition: int) -> Sequence[str]:
+        return sorted(scope.decode() for scope in self._redis.execute("SMEMBERS", self._scopes_name(partition)))
+
+    def claim(self, scope: str, partition: int, epoch: int) -> int:
+        # Another slot, so another command, and first: a scope that is claimed but not listed would be lost from
+        # sight, one that is listed and not claimed is merely empty.
+        self._redis.execute("SADD", self._scopes_name(partition), scope)
+        names = self._names(scope)
+        status, value = self._redis.run(_CLAIM, [names.head, names.outbox, names.probe], [epoch, partition])
+        _unfence(scope, epoch, status, value)
+        return int(value)
+
+    def known(self, scope: str, records: Sequence[str]) -> Known:
+        names = self._names(scope)
+        records = list(dict.fromkeys(records))
+        (states,) = self._lookup((names.records, records))
+        erased, _ = self._erased_and_edges(names, [record for record in records if record not in states], [])
+        return Known({record: layout.state(value) for record, value in states.items()}, erased)
+
+    def read(self, scope: str, records: Sequence[str], cluster_ids: Sequence[str], *, edges: bool) -> Neighbourhood:
+        names = self._names(scope)
+        records = list(dict.fromkeys(records))
+        states, assigned, used = self._lookup(
+            (names.records, records), (names.assignments, records), (names.clusters, cluster_ids)
+        )
+        assignments = {record: cid.decode() for record, cid in assigned.items()}
+        found = self.clusters(scope, sorted(set(assignments.values())))
+        clusters = {cid: cluster for cid, cluster in found.items() if isinstance(cluster, Cluster)}
+        if not clusters.keys() >= set(assignments.values()):
+            raise StoreError(
+                f"Redis at {self._redis.address}: scope {scope!r} changed while it was read, so another matcher owns "
+                "it by now; if no other one runs, keys were lost: see maxmemory-policy, then rebuild the scope"
+            )
+        missing = [record for record in records if record not in states]
+        whole = dict.fromkeys(records) | dict.fromkeys(r for c in clusters.values() for r in c.members)
+        erased, near = self._erased_and_edges(names, missing, list(whole) if edges else [])
+        return Neighbourhood(
+            records={record: layout.state(value) for record, value in states.items()},
+            assignments=assignments,
+            erased=erased,
+            clusters=clusters,
+            edges=near,
+            free=set(cluster_ids) - used.keys(),
+        )
+
+    def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
+        writes = layout.Writes(self._names(scope), update, self._erased_ttl_seconds)
+        entries = [layout.entry_value(entry) for entry in update.outbox]
+        # Redis' cmsgpack knows the older format only, in which text and bytes are one type.
+        packed = [msgpack.packb(part, use_bin_type=False) for part in (writes.commands, entries)]
+        status, *value = self._redis.run(_APPLY, writes.keys, [epoch, partition, offset, *packed])
+        _unfence(scope, epoch, status, *value)
+        return bool(status == b"applied")
+
+    def outbox(self, scope: str) -> Sequence[tuple[int, OutboxEntry]]:
+        return [layout.outbox_entry(m) for m in self._redis.execute("ZRANGE", self._names(scope).outbox, 0, -1)]
+
+    def acknowledge(self, scope: str, epoch: int, sequence: int) -> None:
+        names = self._names(scope)
+        status, *value = self._redis.run(_ACKNOWLEDGE, [names.head, names.outbox], [epoch, sequence])
+        _unfence(scope, epoch, status, *value)
+
+    def clusters(self, scope: str, cluster_ids: Sequence[str]) -> Mapping[str, Cluster | Retired]:
+        if not cluster_ids:
+            return {}
+        names = self._names(scope)
+        replies = self._redis.run(_CLUSTERS, [names.clusters, *map(names.members, cluster_ids)], cluster_ids)
+        found = zip(cluster_ids, replies, strict=True)
+        return {cid: layout.cluster(cid, value, members) for cid, (value, members) in found if value is not None}
+
+    def assignment(self, scope: str, record_id: str) -> str | None:
+        cid = self._redis.execute("HGET", self._names(scope).assignments, record_id)
+        return None if cid is None else str(cid, "utf-8")
+
+    def check(self) -> Mapping[str, Any]:
+        """Facts a person should see before trusting a server with this. Raises StoreError when it does not answer.
+
+        version, mode (standalone, sentinel or cluster), role, aof (bool), appendfsync and save (None where the
+        server does not tell), maxmemory (bytes, 0 for no limit), maxmemory_policy, used_memory (bytes).
+        """
+        info = self._redis.info()
+        return {
+            "address": self._redis.address,
+            "version": info.get("redis_version"),
+            "mode": info.get("redis_mode"),
+            "role": info.get("role"),
+            "aof": bool(info.get("aof_enabled")),
+            "appendfsync": info.get("appendfsync"),
+            "save": info.get("save"),
+            "maxmemory": info.get("maxmemory"),
+            "maxmemory_policy": info.get("maxmemory_policy"),
+            "used_memory": info.get("used_memory"),
+        }
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _names(self, scope: str) -> layout.Names:
+        return layout.Names(self._prefix, self._profile, scope, self._key)
+
+    def _scopes_name(self, partition: int) -> str:
+        return layout.partition_name(self._prefix, self._profile, "scopes", partition)
+
+    def _lookup(self, *wanted: tuple[str, Sequence[str]]) -> list[dict[str, bytes]]:
+        """For each hash and its fields, those that are there: one round trip."""
+        replies = iter(self._redis.pipeline([("HMGET", name, *fields) for name, fields in wanted if fields]))
+        found: list[dict[str, bytes]] = []
+        for _, fields in wanted:
+            values = zip(fields, next(replies), strict=True) if fields else ()
+            found.append({field: value for field, value in values if value is not None})
+        return found
+
+    def _erased_and_edges(
+        self, names: layout.Names, erased: Sequence[str], edges: Sequence[str]
+    ) -> tuple[dict[str, Position], dict[str, dict[str, Evidence]]]:
+        gets = [("GET", names.erased(record)) for record in erased]
+        hashes = [("HGETALL", names.edges(record)) for record in edges]
+        replies = self._redis.pipeline([*gets, *hashes])
+        marks = zip(erased, replies[: len(gets)], strict=True)
+        near = zip(edges, replies[len(gets) :], strict=True)
+        return (
+            {record: layout.position(mark) for record, mark in marks if mark is not None},
+            {record: layout.edges(record, found) for record, found in near},
+        )
+
+
+def _unfence(scope: str, epoch: int, status: bytes, value: bytes = b"") -> None:
+    if status == b"fenced":
+        raise FencedError(
+            f"scope {scope!r} belongs to epoch {value.decode()}, this matcher holds epoch {epoch}: another matcher "
+            "took the partition over; drop what is held of it"
+        )
+
+
+def _check(prefix: str, key: bytes, erased_ttl_seconds: int) -> None:
+    faults = []
+    if not re.fullmatch(r"[^{}\s]+", prefix):
+        faults.append(f"prefix: {prefix!r} must not be empty nor hold braces or spaces")
+    if not 16 <= len(key) <= 64:
+        faults.append(f"key: {len(key)} bytes; use 16 to 64 random bytes")
+    if erased_ttl_seconds < 1:
+        faults.append(f"erased_ttl_seconds: {erased_ttl_seconds}; use 1 or more")
+    if faults:
+        raise SettingsError("Redis cluster store:\n" + "\n".join(faults))

@@ -1,0 +1,190 @@
+"""`dedup batch`: the stages of the service over a file, with topics and store in memory."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import orjson
+
+from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
+from consumer.adapters.memory_clusters import MemoryClusters
+from consumer.adapters.no_snapshots import NoSnapshots
+from consumer.encode import EncoderSet, EncodeStage
+from consumer.errors import SettingsError
+from consumer.evaluation import EventView
+from consumer.loop import Loop
+from consumer.profile import load_profile
+from consumer.records import Outgoing
+from consumer.settings import Settings
+from consumer.wiring import build_encoders, build_match_stage, limits
+
+_CHUNK_RECORDS = 2048
+"""Lines in flight: enough for full batches, few enough that memory does not grow with the file."""
+_LINE_HEADER = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What `summary.json` says."""
+
+    input: str
+    profile: str
+    records: int
+    rejected: int
+    clusters: int
+    clustered_records: int
+    largest_cluster: int
+    events: int
+    possible_events: int
+    fingerprint: str
+
+
+class MemoryPipeline:
+    """Both stages over a broker in memory: feed it messages of the input topic, drain the topics it writes."""
+
+    def __init__(self, settings: Settings, encoders: EncoderSet) -> None:
+        profile, topics = encoders.profile, settings.topics
+        self.broker = MemoryBroker(retain=False)
+        self.dead_letter_topics = [f"{profile.input}.dlq", f"{profile.vectors_topic}.dlq"]
+        inner = [profile.input, profile.vectors_topic]
+        for name in (*inner, *self.dead_letter_topics, topics.events, topics.clusters, topics.possible):
+            self.broker.create(name, 1)
+        publisher = MemoryPublisher(self.broker)
+        match = build_match_stage(settings, encoders, MemoryClusters(), NoSnapshots())
+
+        def assigned(came: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+            return {(topic, n): match.assigned(n, self.broker.log((topic, n)).end) for topic, n in came}
+
+        chosen = replace(limits(settings), poll_seconds=0.0)
+        encode_source = MemorySource(self.broker, "encode", [profile.input])
+        match_source = MemorySource(self.broker, "match", [profile.vectors_topic], assigned)
+        self._loops = [
+            Loop(encode_source, EncodeStage(encoders, 1), publisher, chosen),
+            Loop(match_source, match, publisher, chosen),
+        ]
+
+    def feed(self, messages: Sequence[Outgoing]) -> None:
+        """Run messages through both stages to the end."""
+        MemoryPublisher(self.broker).publish(messages)
+        for loop in self._loops:
+            while loop.turn():
+                pass
+
+    def drain(self, topic: str) -> list[bytes]:
+        """Values that came to an output topic since the last call."""
+        return [m.value for m in self.broker.drain(topic) if m.value is not None]
+
+    def drain_dead_letters(self) -> list[dict[str, str | int]]:
+        """Why input lines were rejected since the last call."""
+        letters = [m for topic in self.dead_letter_topics for m in self.broker.drain(topic)]
+        return [
+            {"line": int(m.headers[_LINE_HEADER]), "reason": m.headers["dedup-reason"].decode()}
+            for m in letters
+            if _LINE_HEADER in m.headers
+        ]
+
+
+class _Outputs:
+    """The files of a run, and what they hold."""
+
+    def __init__(self, out: Path, settings: Settings, profile: str, fingerprint: str) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self._out = out
+        self._topics = settings.topics
+        self._profile = profile
+        self._fingerprint = fingerprint
+        self._view = EventView()
+        self._ids: dict[str, None] = {}
+        self._counts = {"events.jsonl": 0, "possible.jsonl": 0, "dead_letters.jsonl": 0}
+        for name in self._counts:
+            (out / name).write_bytes(b"")
+
+    def take(self, pipeline: MemoryPipeline, lines: Mapping[int, str]) -> None:
+        """Write what a chunk led to; `lines` are its line numbers with their record ids."""
+        letters = pipeline.drain_dead_letters()
+        refused = {letter["line"] for letter in letters}
+        self._ids.update((record_id, None) for line, record_id in lines.items() if line not in refused)
+        events = pipeline.drain(self._topics.events)
+        for event in events:
+            self._view.apply(orjson.loads(event))
+        self._append("events.jsonl", events)
+        self._append("possible.jsonl", pipeline.drain(self._topics.possible))
+        self._append("dead_letters.jsonl", [orjson.dumps(letter) for letter in letters])
+        pipeline.drain(self._topics.clusters)
+
+    def finish(self, source: Path) -> Summary:
+        clusters, assignments = self._view.clusters, self._view.assignments
+        with (self._out / "clusters.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "cluster_id"])
+            # a record alone is a cluster of its own; a colon keeps its name apart from minted ones
+            writer.writerows((record_id, assignments.get(record_id, f"alone:{record_id}")) for record_id in self._ids)
+        summary = Summary(
+            input=str(source),
+            profile=self._profile,
+            records=len(self._ids),
+            rejected=self._counts["dead_letters.jsonl"],
+            clusters=len(clusters),
+            clustered_records=len(assignments),
+            largest_cluster=max(map(len, clusters.values()), default=0),
+            events=self._counts["events.jsonl"],
+            possible_events=self._counts["possible.jsonl"],
+            fingerprint=self._fingerprint,
+        )
+        (self._out / "summary.json").write_bytes(orjson.dumps(asdict(summary), option=orjson.OPT_INDENT_2))
+        return summary
+
+    def _append(self, name: str, values: Sequence[bytes]) -> None:
+        self._counts[name] += len(values)
+        with (self._out / name).open("ab") as file:
+            file.writelines(value + b"\n" for value in values)
+
+
+def run_batch(settings: Settings, source: Path, out: Path, progress: Callable[[int], None]) -> Summary:
+    """Cluster a JSONL file whose records have an `id`; a repeated id is an update.
+
+    Writes `clusters.csv` (id, cluster_id: every accepted record, alone or not), `events.jsonl`, `possible.jsonl`,
+    `dead_letters.jsonl` and `summary.json` into `out`. `progress` is told how many bytes more were read.
+    Raises SettingsError for paths that cannot be used.
+    """
+    profile = load_profile(settings.profile)
+    encoders = build_encoders(settings, profile)
+    pipeline = MemoryPipeline(settings, encoders)
+    try:
+        outputs = _Outputs(out, settings, profile.name, encoders.fingerprint)
+        for chunk in _chunks(source, profile.input, progress):
+            pipeline.feed([message for message, _ in chunk.values()])
+            outputs.take(pipeline, {line: record_id for line, (_, record_id) in chunk.items()})
+        return outputs.finish(source)
+    except OSError as error:
+        raise SettingsError(f"{error.filename or out}: {error.strerror}") from error
+
+
+def _chunks(source: Path, topic: str, progress: Callable[[int], None]) -> Iterator[dict[int, tuple[Outgoing, str]]]:
+    """Line number → message and record id. Times count up from the file's own, so that a run can be repeated."""
+    started_ms = int(source.stat().st_mtime * 1000)
+    chunk: dict[int, tuple[Outgoing, str]] = {}
+    with source.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            progress(len(line))
+            if not line.strip():
+                continue
+            key, record_id = _key(line, number)
+            headers = {_LINE_HEADER: str(number).encode()}
+            chunk[number] = Outgoing(topic, key, line, headers, None, started_ms + number), record_id
+            if len(chunk) == _CHUNK_RECORDS:
+                yield chunk
+                chunk = {}
+    if chunk:
+        yield chunk
+
+
+def _key(line: bytes, number: int) -> tuple[bytes | None, str]:
+    """The message key a line asks for. A line that is not JSON gets any key, so that decoding tells what is wrong."""
+    try:
+        content = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return f"line {number}".encode(), ""
+    record_id = content.get("id") if isinstance(content, dict) else f"line {number}"
+    return (record_id.encode(), record_id) if isinstance(record_id, str) else (None, "")

@@ -1,0 +1,144 @@
+"""Bytes → record. Whatever a message holds, the answer is a Record, an Erasure, or RejectedError with the reason."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import orjson
+
+from consumer.errors import RejectedError
+from consumer.profile import FieldSpec, Profile
+from consumer.records import Erasure, FieldValue, Message, Record
+
+DEFAULT_SCOPE = "default"
+MAX_ID_CHARS = 256
+MAX_TEXT_CHARS = 2_000
+"""Longer texts are cut here, once, so that no encoder meets 10 MB."""
+MAX_TIMESTAMPS = 10_000
+LAST_MS = 253_402_300_799_000
+"""The year 9999 ends. Brokers take any number for a timestamp; what lies outside is moved to the nearest time."""
+SCOPE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def decode(message: Message, profile: Profile) -> Record | Erasure:
+    """Validate one input message. Unknown keys are ignored; null and empty values count as missing."""
+    record_id = decode_id(message.key)
+    timestamp_ms = min(max(message.timestamp_ms, 0), LAST_MS)
+    if message.value is None:
+        return Erasure(record_id, message.position, timestamp_ms)
+    content = _parse(message.value)
+    if "id" in content and content["id"] != record_id:
+        raise RejectedError("the value's id differs from the message key")
+    fields = {}
+    for name, spec in profile.fields.items():
+        value = _read_field(name, spec, content.get(name))
+        if value is not None:
+            fields[name] = value
+    return Record(
+        id=record_id,
+        scope=_scope(profile, fields),
+        fields=fields,
+        born_ms=_born_ms(profile, fields, timestamp_ms),
+        source=message.position,
+        ingested_ms=timestamp_ms,
+    )
+
+
+def decode_id(key: bytes | None) -> str:
+    """The record id a message key holds. Raises RejectedError."""
+    if not key:
+        raise RejectedError("the message has no key; the key must be the record id")
+    try:
+        record_id = key.decode()
+    except UnicodeDecodeError:
+        raise RejectedError("the message key is not UTF-8") from None
+    if len(record_id) > MAX_ID_CHARS:
+        raise RejectedError(f"the message key is longer than {MAX_ID_CHARS} characters")
+    return record_id
+
+
+def _parse(value: bytes) -> Mapping[str, object]:
+    try:
+        content = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise RejectedError(f"not JSON: {error.msg} at character {error.pos}") from None
+    if not isinstance(content, dict):
+        raise RejectedError(f"a JSON object is wanted, this is {_kind(content)}")
+    return content
+
+
+def _read_field(name: str, spec: FieldSpec, value: object) -> FieldValue | None:
+    if value is None:
+        return None
+    if spec.type == "text":
+        return _read_text(name, value)
+    if spec.type == "number":
+        return _read_number(name, value)
+    return _read_timestamps(name, value)
+
+
+def _read_text(name: str, value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise RejectedError(f"{name}: text is wanted, this is {_kind(value)}")
+    return str(value)[:MAX_TEXT_CHARS].strip() or None
+
+
+def _read_number(name: str, value: object) -> float | None:
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        try:
+            value = float(value.replace(",", ""))
+        except ValueError:
+            return None  # "call for price" is how shops write that they do not say
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RejectedError(f"{name}: a number is wanted, this is {_kind(value)}")
+    return float(value) if math.isfinite(value) else None
+
+
+def _read_timestamps(name: str, value: object) -> Sequence[str] | None:
+    times = ([value] if value.strip() else []) if isinstance(value, str) else value
+    if not isinstance(times, list):
+        raise RejectedError(f"{name}: a list of ISO 8601 times is wanted, this is {_kind(value)}")
+    times = times[-MAX_TIMESTAMPS:]
+    for i, time in enumerate(times):
+        if not isinstance(time, str) or _parse_time(time) is None:
+            raise RejectedError(f"{name}[{i}]: not an ISO 8601 time")
+    return times or None
+
+
+def _parse_time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _scope(profile: Profile, fields: Mapping[str, FieldValue]) -> str:
+    if profile.scope is None:
+        return DEFAULT_SCOPE
+    value = fields.get(profile.scope)
+    if not isinstance(value, str):
+        raise RejectedError(f"{profile.scope}: missing, and it names the record's scope")
+    if not SCOPE.fullmatch(value):
+        raise RejectedError(f"{profile.scope}: a scope is 1 to 64 letters, digits, dots, dashes or underscores")
+    return value
+
+
+def _born_ms(profile: Profile, fields: Mapping[str, FieldValue], timestamp_ms: int) -> int:
+    times = fields.get(profile.born) if profile.born else None
+    if not isinstance(times, Sequence) or isinstance(times, str):
+        return timestamp_ms
+    born = _parse_time(times[0])
+    if born is None:
+        return timestamp_ms
+    try:
+        return int((born if born.tzinfo else born.replace(tzinfo=UTC)).timestamp() * 1000)
+    except OverflowError:
+        return timestamp_ms
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,122 @@
+"""The encode stage: input messages → messages for the vectors topic. Holds no state; the only stage that sees names."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from consumer.decode import decode
+from consumer.errors import RejectedError
+from consumer.fusion import Layout
+from consumer.loop import Result
+from consumer.metrics import METRICS
+from consumer.ports import Encoder
+from consumer.profile import Profile
+from consumer.records import Erasure, FieldValue, Message, Outgoing, Record, Rejected, Vector
+from consumer.vectors import pack_erasure, pack_vector
+
+STAGE = "encode"
+
+
+def scope_partition(scope: str, partitions: int) -> int:
+    """The partition of the vectors topic a scope lives in; stable across processes and versions."""
+    return int.from_bytes(hashlib.blake2b(scope.encode(), digest_size=8).digest()) % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSet:
+    """The encoders of a profile, one a modality, and what they make together."""
+
+    profile: Profile
+    encoders: Mapping[str, Encoder]
+    layout: Layout = field(init=False)
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = list(self.profile.modalities)
+        dims = [self.encoders[name].dim for name in names]
+        object.__setattr__(self, "layout", Layout(names, dims, self.profile.weights))
+        parts = [
+            [name, self.encoders[name].fingerprint, w] for name, w in zip(names, self.profile.weights, strict=True)
+        ]
+        object.__setattr__(self, "fingerprint", hashlib.blake2b(orjson.dumps(parts), digest_size=8).hexdigest())
+
+    def encode(self, records: Sequence[Record]) -> list[Vector]:
+        """Encode records, each independently of the others in the batch."""
+        if not records:
+            return []
+        blocks, present = [], []
+        for name, modality in self.profile.modalities.items():
+            rows = [{f: r.fields[f] for f in modality.fields if f in r.fields} for r in records]
+            with METRICS.encoder_seconds.labels(name).time():
+                embeddings = self.encoders[name].encode(rows)
+            blocks.append(embeddings.vectors)
+            present.append(embeddings.present)
+        values, masks = self.layout.fuse(blocks, present)
+        return [
+            Vector(
+                id=record.id,
+                scope=record.scope,
+                fingerprint=self.fingerprint,
+                source=record.source,
+                ingested_ms=record.ingested_ms,
+                born_ms=record.born_ms,
+                quality=self._quality(record.fields),
+                mask=masks[i],
+                values=values[i],
+            )
+            for i, record in enumerate(records)
+        ]
+
+    def _quality(self, fields: Mapping[str, FieldValue]) -> float:
+        """Completeness: the share, by the profile's weights, of fields that are there."""
+        shares = self.profile.quality
+        total = sum(shares.values())
+        return round(sum(share for name, share in shares.items() if name in fields) / total, 4) if total else 1.0
+
+
+class EncodeStage:
+    """Decodes, encodes and addresses a batch. `partitions` is the number of partitions of the vectors topic."""
+
+    name = STAGE
+
+    def __init__(self, encoders: EncoderSet, partitions: int) -> None:
+        self._encoders = encoders
+        self._profile = encoders.profile
+        self._partitions = partitions
+        self._ingested_ms: list[int] = []
+
+    def process(self, messages: Sequence[Message]) -> Result:
+        decoded: list[Record | Erasure] = []
+        rejected: list[Rejected] = []
+        for message in messages:
+            try:
+                decoded.append(decode(message, self._profile))
+            except RejectedError as error:
+                rejected.append(Rejected(message, STAGE, str(error)))
+        vectors = iter(self._encoders.encode([item for item in decoded if isinstance(item, Record)]))
+        outgoing: list[Outgoing] = []
+        for item in decoded:
+            outgoing += self._erase(item) if isinstance(item, Erasure) else [self._address(next(vectors))]
+        self._ingested_ms = [item.ingested_ms for item in decoded]
+        return Result(outgoing, rejected)
+
+    def delivered(self) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        for ingested_ms in self._ingested_ms:
+            METRICS.latency_seconds.labels(STAGE).observe(max(0, now_ms - ingested_ms) / 1000)
+        self._ingested_ms = []
+
+    def ready(self) -> bool:
+        return True
+
+    def _address(self, vector: Vector) -> Outgoing:
+        partition = scope_partition(vector.scope, self._partitions)
+        return pack_vector(vector, self._profile.vectors_topic, partition)
+
+    def _erase(self, erasure: Erasure) -> list[Outgoing]:
+        """To every partition: a null value does not say which scope its record was in."""
+        topic = self._profile.vectors_topic
+        return [pack_erasure(erasure, topic, partition) for partition in range(self._partitions)]

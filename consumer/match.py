@@ -1,0 +1,341 @@
+"""The match stage: vectors → cluster events. Owns the scopes of its partitions; their index is a replayed view.
+
+One batch of one scope: drop what was seen before → search → score → decide → apply to the store (atomic, fenced) →
+update the index → send the outbox. A crash after any step repeats the batch to the same end: what was applied is
+recognised by its offset and only indexed, what was not sent is still in the outbox.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from consumer.clusters import Book, Minter
+from consumer.errors import RejectedError, SettingsError
+from consumer.events import EventRenderer
+from consumer.fusion import WeightedFusion
+from consumer.loop import Result
+from consumer.metrics import METRICS
+from consumer.neighbours import Row, match_rows
+from consumer.ports import ClusterStore, Known, SnapshotStore, VectorIndex
+from consumer.records import (
+    Cause,
+    Erasure,
+    Match,
+    Message,
+    OutboxEntry,
+    Outgoing,
+    Position,
+    Rejected,
+    Vector,
+)
+from consumer.vectors import unpack
+
+STAGE = "match"
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class MatchTopics:
+    """Where the outcome goes."""
+
+    events: str
+    clusters: str
+    possible: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchSettings:
+    """What a matcher needs to know."""
+
+    profile: str
+    vectors_topic: str
+    fingerprint: str
+    """Of profile and models: only vectors that carry it are compared."""
+    mint_key: bytes
+    topics: MatchTopics
+    neighbours: int
+    """k: candidates scored per record."""
+    max_cluster_size: int
+    snapshot_records: int
+    """Messages between two snapshots of a partition."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    """One scope this process owns."""
+
+    name: str
+    index: VectorIndex
+    applied: int
+    """Last offset whose changes are in the store."""
+    dirty: bool = True
+    """Its outbox may hold entries; true at first, since a predecessor may have left some."""
+    owed: int = -1
+    """Sequence of the last outbox entry handed to the publisher."""
+
+
+@dataclass(slots=True)
+class _Partition:
+    """One partition of the vectors topic this process owns."""
+
+    number: int
+    epoch: int
+    target: int
+    """High watermark when it was assigned: from there on it is live."""
+    next_offset: int = 0
+    since_snapshot: int = 0
+    scopes: dict[str, _Scope] = field(default_factory=dict)
+
+
+class MatchStage:
+    """Matches every vector of the partitions assigned to it."""
+
+    name = STAGE
+
+    def __init__(
+        self,
+        settings: MatchSettings,
+        fusion: WeightedFusion,
+        store: ClusterStore,
+        snapshots: SnapshotStore,
+        new_index: Callable[[], VectorIndex],
+        position: Callable[[int], int | None] = lambda _: None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._settings = settings
+        self._fusion = fusion
+        self._store = store
+        self._snapshots = snapshots
+        self._new_index = new_index
+        self._position = position
+        self._now_ms = now_ms
+        self._partitions: dict[int, _Partition] = {}
+        self._ingested_ms: list[int] = []
+
+    # ownership
+
+    def assigned(self, partition: int, high_watermark: int) -> int:
+        """Take a partition over and return the offset to read from: that of its snapshot, else 0.
+
+        Raises SettingsError when the store knows offsets the topic does not have: the topic was made anew.
+        """
+        epoch = self._store.take_epoch(partition)
+        owned = _Partition(partition, epoch, high_watermark)
+        applied = {scope: self._claim(scope, owned) for scope in self._store.scopes(partition)}
+        if (newest := max(applied.values(), default=-1)) >= high_watermark:
+            raise SettingsError(
+                f"the store has applied offset {newest} of {self._settings.vectors_topic}[{partition}], which ends at "
+                f"{high_watermark}: the topic was deleted and made anew. Use another redis.prefix to start afresh."
+            )
+        snapshot = self._snapshots.load(partition, self._settings.fingerprint, applied)
+        if snapshot is not None:
+            owned.next_offset = snapshot.offset
+        for scope, offset in applied.items():
+            index = snapshot.indexes.get(scope) if snapshot else None
+            owned.scopes[scope] = _Scope(scope, index if index is not None else self._new_index(), offset)
+        self._partitions[partition] = owned
+        self._count()
+        _log.info("assigned", partition=partition, epoch=epoch, start=owned.next_offset, end=high_watermark)
+        return owned.next_offset
+
+    def revoked(self, partition: int, *, lost: bool) -> None:
+        """Let a partition go; with a snapshot, unless it was lost to another owner already."""
+        owned = self._partitions.pop(partition, None)
+        if owned is not None and not lost:
+            self._snapshot(owned)
+        self._count()
+
+    def ready(self) -> bool:
+        """True once the indexes hold what was there when their partitions were assigned."""
+        # the source's own position also passes what compaction removed and a transaction's markers
+        return all(max(p.next_offset, self._position(p.number) or 0) >= p.target for p in self._partitions.values())
+
+    def close(self) -> None:
+        """Snapshot everything owned."""
+        for number in list(self._partitions):
+            self.revoked(number, lost=False)
+
+    # a batch
+
+    def process(self, messages: Sequence[Message]) -> Result:
+        rejected: list[Rejected] = []
+        by_partition: dict[int, list[Message]] = {}
+        for message in messages:
+            by_partition.setdefault(message.position.partition, []).append(message)
+        for number, batch in by_partition.items():
+            owned = self._partitions[number]
+            for scope, rows in self._route(owned, batch, rejected).items():
+                self._process_scope(owned, owned.scopes[scope], rows)
+            owned.since_snapshot += len(batch)
+            owned.next_offset = batch[-1].position.offset + 1
+        return Result(self._collect(), rejected)
+
+    def delivered(self) -> None:
+        for owned in self._partitions.values():
+            for scope in owned.scopes.values():
+                if scope.owed >= 0:
+                    self._store.acknowledge(scope.name, owned.epoch, scope.owed)
+                    scope.owed = -1
+            if owned.since_snapshot >= self._settings.snapshot_records:
+                self._snapshot(owned)
+        now = self._now_ms()
+        for ingested_ms in self._ingested_ms:
+            METRICS.latency_seconds.labels(STAGE).observe(max(0, now - ingested_ms) / 1000)
+        self._ingested_ms.clear()
+        self._count()
+
+    def _route(self, owned: _Partition, batch: Sequence[Message], rejected: list[Rejected]) -> Mapping[str, list[Row]]:
+        """Messages of a partition as rows of their scopes. An erasure goes to the scopes that have the record."""
+        rows: dict[str, list[Row]] = {}
+        ids: dict[str, set[str]] = {}
+        for message in batch:
+            try:
+                item = unpack(message, self._settings.fingerprint, self._fusion.layout.dim)
+            except RejectedError as error:
+                rejected.append(Rejected(message, STAGE, str(error)))
+                continue
+            if isinstance(item, Vector):
+                scopes: Iterable[str] = [item.scope]
+                if item.scope not in owned.scopes:
+                    applied = self._claim(item.scope, owned)
+                    owned.scopes[item.scope] = _Scope(item.scope, self._new_index(), applied)
+            else:
+                scopes = [s.name for s in owned.scopes.values() if item.id in s.index or item.id in ids.get(s.name, ())]
+            for scope in scopes:
+                rows.setdefault(scope, []).append(Row(item, message.position))
+                ids.setdefault(scope, set()).add(item.id)
+        return rows
+
+    def _process_scope(self, owned: _Partition, scope: _Scope, rows: Sequence[Row]) -> None:
+        step = METRICS.step_seconds.labels
+        with step(STAGE, "read").time():
+            known = self._store.known(scope.name, list({row.item.id for row in rows}))
+        replayed = [row for row in rows if row.position.offset <= scope.applied]
+        _index(scope.index, [row for row in replayed if _is_current(row, known)])
+        live = rows[len(replayed) :]
+        if not live:
+            return
+        fresh = _fresh(live, known)
+        METRICS.stale.inc(len(live) - len(fresh))
+        with step(STAGE, "match").time():
+            matches = match_rows(fresh, scope.index, self._fusion, self._settings.neighbours)
+        self._apply(owned, scope, fresh, matches, live[-1].position.offset)
+        with step(STAGE, "index").time():
+            _index(scope.index, fresh)
+        scope.dirty = True
+        scope.applied = live[-1].position.offset
+        self._ingested_ms += [row.item.ingested_ms for row in live]
+
+    def _apply(
+        self, owned: _Partition, scope: _Scope, rows: Sequence[Row], matches: Sequence[Sequence[Match]], offset: int
+    ) -> None:
+        """Turn matches into changes and write them. Rows may be empty: the offset still counts as applied."""
+        mint = Minter(self._settings.mint_key, self._settings.profile, scope.name)
+        records = {row.item.id for row in rows} | {match.id for found in matches for match in found}
+        step = METRICS.step_seconds.labels
+        with step(STAGE, "read").time():
+            state = self._store.read(
+                scope.name, sorted(records), [mint(r) for r in sorted(records)], edges=_changes_known(rows, scope.index)
+            )
+        book = Book(state, mint, self._settings.max_cluster_size)
+        renderer = EventRenderer(self._settings.profile, scope.name, self._settings.fingerprint)
+        outbox: list[OutboxEntry] = []
+        for row, found in zip(rows, matches, strict=True):
+            cause = Cause(row.position, row.item.source, row.item.ingested_ms)
+            item = row.item
+            changes = book.erase(item.id, cause) if isinstance(item, Erasure) else book.upsert(item, found, cause)
+            for change in changes:
+                METRICS.changes.labels(change.kind).inc()
+                outbox.append(renderer.entry(change, cause))
+        with step(STAGE, "apply").time():
+            applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, book.update(outbox))
+        if not applied:
+            _log.info("already applied", partition=owned.number, offset=offset)
+
+    def _collect(self) -> list[Outgoing]:
+        """Everything in the outboxes of the owned scopes, and the present state of the clusters it tells of."""
+        outgoing: list[Outgoing] = []
+        topics = self._settings.topics
+        for owned in self._partitions.values():
+            for scope in owned.scopes.values():
+                if not scope.dirty:
+                    continue
+                entries = self._store.outbox(scope.name)
+                scope.dirty = False
+                if not entries:
+                    continue
+                scope.owed = entries[-1][0]
+                names = {"events": topics.events, "possible": topics.possible}
+                outgoing += [Outgoing(names[e.stream], e.key.encode(), e.value) for _, e in entries]
+                changed = sorted({e.key for _, e in entries if e.stream == "events"})
+                renderer = EventRenderer(self._settings.profile, scope.name, self._settings.fingerprint)
+                now = self._store.clusters(scope.name, changed)
+                outgoing += [Outgoing(topics.clusters, cid.encode(), renderer.state(cid, c)) for cid, c in now.items()]
+        return outgoing
+
+    # upkeep
+
+    def _claim(self, scope: str, owned: _Partition) -> int:
+        return self._store.claim(scope, owned.number, owned.epoch)
+
+    def _snapshot(self, owned: _Partition) -> None:
+        scopes = {s.name: (s.index, s.applied) for s in owned.scopes.values()}
+        self._snapshots.save(owned.number, self._settings.fingerprint, owned.next_offset, scopes)
+        owned.since_snapshot = 0
+
+    def _count(self) -> None:
+        METRICS.partitions.labels(STAGE).set(len(self._partitions))
+        METRICS.index_records.set(sum(len(s.index) for p in self._partitions.values() for s in p.scopes.values()))
+
+
+def _fresh(rows: Sequence[Row], known: Known) -> list[Row]:
+    """Rows that are news: not older than what the store or an earlier row has, and no erasure of the unknown."""
+    seen = {record_id: state.source for record_id, state in known.records.items()}
+    present = set(seen)
+    seen.update(known.erased)
+    fresh = []
+    for row in rows:
+        item = row.item
+        if _is_stale(item.source, seen.get(item.id)) or (isinstance(item, Erasure) and item.id not in present):
+            continue
+        seen[item.id] = item.source
+        if isinstance(item, Erasure):
+            present.discard(item.id)
+        else:
+            present.add(item.id)
+        fresh.append(row)
+    return fresh
+
+
+def _is_current(row: Row, known: Known) -> bool:
+    """Whether an applied row is what the store holds now; an older one of its record is not worth indexing."""
+    state = known.records.get(row.item.id)
+    return state is not None and state.source == row.item.source
+
+
+def _is_stale(source: Position, seen: Position | None) -> bool:
+    """Whether an input message is one already seen, or older. Positions of different partitions have no order."""
+    return (
+        seen is not None
+        and (seen.topic, seen.partition) == (source.topic, source.partition)
+        and source.offset <= seen.offset
+    )
+
+
+def _changes_known(rows: Sequence[Row], index: VectorIndex) -> bool:
+    """Whether a row updates or erases a record, so that the edges around it matter."""
+    ids = [row.item.id for row in rows]
+    return len(set(ids)) < len(ids) or any(record_id in index for record_id in ids)
+
+
+def _index(index: VectorIndex, rows: Sequence[Row]) -> None:
+    """Bring the index to where it is after the rows."""
+    last = {row.item.id: row.item for row in rows}
+    index.remove([item.id for item in last.values() if isinstance(item, Erasure)])
+    added = [item for item in last.values() if isinstance(item, Vector)]
+    if added:
+        values = np.stack([item.values for item in added]).astype(np.float32)
+        index.add([item.id for item in added], values, [item.mask for item in added])

@@ -1,0 +1,69 @@
+"""Every metric, declared once. Labels are bounded: stages, modalities, reasons of ours; never an id or a scope."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+class Metrics:
+    """The metrics of this process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.step_seconds = Histogram(
+            "dedup_step_seconds", "Time of one step of a batch.", ["stage", "step"], buckets=_FAST, registry=r
+        )
+        self.encoder_seconds = Histogram(
+            "dedup_encoder_seconds",
+            "Time to encode one batch in one modality.",
+            ["modality"],
+            buckets=_FAST,
+            registry=r,
+        )
+        self.latency_seconds = Histogram(
+            "dedup_latency_seconds",
+            "From the input message's timestamp until the outcome of this stage is with the broker.",
+            ["stage"],
+            buckets=_LATENCY,
+            registry=r,
+        )
+        self.batch_records = Histogram(
+            "dedup_batch_records", "Messages in a batch.", ["stage"], buckets=_SIZES, registry=r
+        )
+        self.records = Counter("dedup_records", "Messages processed.", ["stage"], registry=r)
+        self.rejected = Counter("dedup_rejected", "Messages sent to a dead-letter topic.", ["stage"], registry=r)
+        self.stale = Counter("dedup_stale", "Vectors ignored because a later version was seen before.", registry=r)
+        self.changes = Counter("dedup_changes", "Changes decided, by kind.", ["kind"], registry=r)
+        self.lag = Gauge("dedup_lag_records", "Messages waiting, over the assigned partitions.", ["stage"], registry=r)
+        self.index_records = Gauge("dedup_index_records", "Vectors in the indexes of this process.", registry=r)
+        self.partitions = Gauge("dedup_assigned_partitions", "Partitions owned.", ["stage"], registry=r)
+        self.waiting = Gauge(
+            "dedup_waiting", "1 while a service this stage needs does not answer.", ["stage"], registry=r
+        )
+        self.ready = Gauge("dedup_ready", "1 once the stage does its work.", ["stage"], registry=r)
+        self.snapshot_seconds = Histogram(
+            "dedup_snapshot_seconds",
+            "Time to write or read an index snapshot.",
+            ["action"],
+            buckets=_LATENCY,
+            registry=r,
+        )
+        self.snapshot_offset = Gauge("dedup_snapshot_offset", "Offset of the last snapshot.", ["partition"], registry=r)
+        self.model = Gauge(
+            "dedup_model_info",
+            "1; which encoder runs on which provider.",
+            ["modality", "encoder", "provider"],
+            registry=r,
+        )
+        self.build = Gauge(
+            "dedup_build_info",
+            "1; version, profile and fingerprint.",
+            ["version", "profile", "fingerprint"],
+            registry=r,
+        )
+
+
+METRICS = Metrics()

@@ -1,0 +1,96 @@
+"""Pure search: the matches of each row of a batch, as if the rows had come one by one.
+
+A row is compared with the index as it was before the batch and with the earlier rows of the batch, cut to k together.
+What earlier rows replaced or erased is left out of what the index finds.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from consumer.fusion import DECIMALS, WeightedFusion
+from consumer.ports import VectorIndex
+from consumer.records import Erasure, Floats, Match, Position, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A vectors message, read."""
+
+    item: Vector | Erasure
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A record to be scored exactly: in the index by id, or an earlier row of the batch by number."""
+
+    id: str
+    row: int | None
+
+
+def match_rows(rows: Sequence[Row], index: VectorIndex, fusion: WeightedFusion, k: int) -> list[list[Match]]:
+    """Matches of each row, best candidate first; an erasure has none."""
+    vectors = [row.item for row in rows if isinstance(row.item, Vector)]
+    if not vectors:
+        return [[] for _ in rows]
+    queries = np.stack([v.values for v in vectors]).astype(np.float32)
+    candidates = list(_candidates(rows, queries, index, k))
+    scored = _score(vectors, queries, candidates, index, fusion)
+    matches = iter(scored)
+    return [next(matches) if isinstance(row.item, Vector) else [] for row in rows]
+
+
+def _candidates(rows: Sequence[Row], queries: Floats, index: VectorIndex, k: int) -> Iterator[list[_Candidate]]:
+    """Per vector row, up to k candidates by inner product; the older first on ties."""
+    superseded = sum(record_id in index for record_id in {row.item.id for row in rows})
+    found, found_scores = index.search(queries, k + superseded)
+    within = np.round(queries @ queries.T, DECIMALS)
+    latest: dict[str, int] = {}
+    alive = np.zeros(len(queries), bool)
+    ids: list[str] = []
+    moved: set[str] = set()
+    for row in rows:
+        item = row.item
+        moved.add(item.id)
+        previous = latest.pop(item.id, None)
+        if previous is not None:
+            alive[previous] = False
+        if isinstance(item, Erasure):
+            continue
+        i = len(ids)
+        old = [
+            (-float(s), _Candidate(r, None)) for r, s in zip(found[i], found_scores[i], strict=True) if r not in moved
+        ]
+        # the older first on ties: what the index holds is older than the batch, and each list is oldest first
+        cutoff = -old[k - 1][0] if len(old) >= k else -np.inf
+        earlier = np.flatnonzero(alive[:i] & (within[i, :i] > cutoff))
+        if len(earlier):
+            best = earlier[np.argsort(-within[i, earlier], kind="stable")[:k]]
+            old += [(-float(within[i, j]), _Candidate(ids[j], j)) for j in best.tolist()]
+            old.sort(key=lambda pair: pair[0])
+        yield [candidate for _, candidate in old[:k]]
+        latest[item.id] = i
+        alive[i] = True
+        ids.append(item.id)
+
+
+def _score(
+    vectors: Sequence[Vector],
+    queries: Floats,
+    candidates: Sequence[Sequence[_Candidate]],
+    index: VectorIndex,
+    fusion: WeightedFusion,
+) -> list[list[Match]]:
+    """Score every pair exactly, over the modalities both records have."""
+    stored_ids = sorted({c.id for found in candidates for c in found if c.row is None})
+    stored, stored_masks = index.vectors(stored_ids)
+    place = {record_id: i + len(vectors) for i, record_id in enumerate(stored_ids)}
+    known = np.concatenate([queries, stored])
+    masks = np.asarray([*(v.mask for v in vectors), *stored_masks], np.int64)
+    left = [i for i, found in enumerate(candidates) for _ in found]
+    right = [place[c.id] if c.row is None else c.row for found in candidates for c in found]
+    similarities = fusion.layout.similarities(known[left], known[right])
+    judged = iter(fusion.judge([c.id for found in candidates for c in found], similarities, masks[left] & masks[right]))
+    return [[match for _ in found if (match := next(judged)) is not None] for found in candidates]

@@ -1,0 +1,191 @@
+"""What the core asks of the world. Each port has a real adapter and an in-memory one under `consumer/adapters/`.
+
+Adapters raise only errors of `consumer.errors`; no vendor exception passes a port.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from consumer.records import (
+    Cluster,
+    Embeddings,
+    Evidence,
+    FieldValue,
+    Floats,
+    Message,
+    OutboxEntry,
+    Outgoing,
+    Position,
+    RecordState,
+    Retired,
+    ScopeUpdate,
+)
+
+
+class Source(Protocol):
+    """A group-managed consumer of one topic."""
+
+    def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Message]:
+        """Up to `max_records` messages; empty after `timeout_seconds` with none. Raises BrokerError."""
+
+    def commit(self, positions: Sequence[Position]) -> None:
+        """Record that everything up to and including each position is done. Raises BrokerError."""
+
+    def lag(self) -> Mapping[tuple[str, int], int]:
+        """Messages waiting, per assigned (topic, partition)."""
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Offset after the last message. Raises BrokerError."""
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """Next offset to be delivered, also behind what is never delivered; None before the first fetch."""
+
+    def close(self) -> None: ...
+
+
+class Publisher(Protocol):
+    """An idempotent producer."""
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Queue messages; order is kept per partition. Raises BrokerError when one can never be delivered."""
+
+    def flush(self) -> None:
+        """Return once every queued message is acknowledged by the broker. Raises BrokerError if one was not."""
+
+    def partitions(self, topic: str) -> int:
+        """Number of partitions of `topic`. Raises BrokerError when it does not exist."""
+
+    def close(self) -> None: ...
+
+
+class Encoder(Protocol):
+    """One modality: some fields of a record become a unit vector."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that changes the numbers: model bytes, options, keys."""
+
+    def encode(self, rows: Sequence[Mapping[str, FieldValue]]) -> Embeddings:
+        """Encode n rows, each holding the present fields of this modality (perhaps none).
+
+        A row's vector does not depend on the other rows. Bad values never raise here: decoding rejected them.
+        """
+
+
+class VectorIndex(Protocol):
+    """The vectors of one scope, searched by inner product. Ids are unique; rows are what `Vector.values` holds."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, record_id: str) -> bool: ...
+
+    def search(self, queries: Floats, k: int) -> tuple[Sequence[Sequence[str]], Sequence[Floats]]:
+        """For each row of float32 [n, dim], up to k ids and inner products, best first, older first on ties.
+
+        Products are rounded to `fusion.DECIMALS`, so that a tie is a tie whatever the shape of the batch.
+        """
+
+    def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
+        """Add n new ids. An id that is there already is replaced."""
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget ids and their numbers; ids that are not there are ignored."""
+
+    def vectors(self, ids: Sequence[str]) -> tuple[Floats, Sequence[int]]:
+        """float32 [n, dim] and masks of ids that must be there (KeyError otherwise)."""
+
+    def save(self, directory: Path) -> None:
+        """Write everything into an existing empty directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The indexes of a partition as they were once everything before `offset` had been processed."""
+
+    offset: int
+    indexes: Mapping[str, VectorIndex]
+    """By scope."""
+
+
+class SnapshotStore(Protocol):
+    """Keeps the newest snapshot of each partition of the vectors topic."""
+
+    def save(
+        self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
+    ) -> None:
+        """Write a snapshot whole or not at all. Per scope: its index and the last offset applied to the store."""
+
+    def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
+        """The newest snapshot that can be trusted, else None, saying why in the log.
+
+        One of other models, damaged, too old (tombstones since may be compacted away), or ahead of what the store has
+        applied per scope (the store went back in time) is not used.
+        """
+
+
+@dataclass(slots=True)
+class Neighbourhood:
+    """The part of a scope that one batch may touch, as the store holds it."""
+
+    records: dict[str, RecordState] = field(default_factory=dict)
+    assignments: dict[str, str] = field(default_factory=dict)
+    erased: dict[str, Position] = field(default_factory=dict)
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    edges: dict[str, dict[str, Evidence]] = field(default_factory=dict)
+    """Record → other record → edge, for the records whose edges were asked for."""
+    free: set[str] = field(default_factory=set)
+    """Cluster ids among those asked for that were never used; no id is used twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Records the store has, and those it was told to forget not long ago."""
+
+    records: Mapping[str, RecordState]
+    erased: Mapping[str, Position]
+
+
+class ClusterStore(Protocol):
+    """Assignments, clusters, evidence and the outbox. Every write is fenced by an epoch and atomic for its scope.
+
+    All calls raise StoreError when the store is away or refuses, FencedError when `epoch` is not the newest.
+    """
+
+    def take_epoch(self, partition: int) -> int:
+        """A number larger than any given out for this partition of the vectors topic."""
+
+    def scopes(self, partition: int) -> Sequence[str]:
+        """Scopes ever claimed in this partition."""
+
+    def claim(self, scope: str, partition: int, epoch: int) -> int:
+        """Make `epoch` the only one that may write the scope; returns the last applied offset, -1 for none."""
+
+    def known(self, scope: str, records: Sequence[str]) -> Known:
+        """What the store knows of records themselves: their state, or that they were erased of late."""
+
+    def read(self, scope: str, records: Sequence[str], cluster_ids: Sequence[str], *, edges: bool) -> Neighbourhood:
+        """The named records, their clusters, whole, and erasure marks; which of `cluster_ids` were never used.
+
+        With `edges`, also the edges of the named records and of every member of their clusters.
+        """
+
+    def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
+        """Write `update`, made from the vectors messages up to `offset`. False when that was applied before."""
+
+    def outbox(self, scope: str) -> Sequence[tuple[int, OutboxEntry]]:
+        """Entries not yet acknowledged, with their sequence numbers, oldest first."""
+
+    def acknowledge(self, scope: str, epoch: int, sequence: int) -> None:
+        """Forget outbox entries up to and including `sequence`."""
+
+    def clusters(self, scope: str, cluster_ids: Sequence[str]) -> Mapping[str, Cluster | Retired]:
+        """The present state of clusters; unknown ids are left out."""
+
+    def assignment(self, scope: str, record_id: str) -> str | None:
+        """Cluster of a record, or None."""

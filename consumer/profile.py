@@ -1,0 +1,145 @@
+"""A profile: for one kind of record, its fields, the modality each feeds, the encoders, and how they are fused."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from consumer.errors import SettingsError
+
+BUILT_IN = ("signup", "listing")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FieldSpec(_Frozen):
+    """How one key of the input JSON is read."""
+
+    type: Literal["text", "number", "timestamps"]
+
+
+class _Modality(_Frozen):
+    weight: Annotated[float, Field(gt=0)]
+    """Share of the fused score; only the ratios between modalities matter."""
+    fields: Annotated[Sequence[str], Field(min_length=1)]
+
+
+class LexicalModality(_Modality):
+    """Keyed-hash character n-grams."""
+
+    encoder: Literal["lexical"]
+    dim: Annotated[int, Field(ge=8, le=4096)]
+    words: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of a whole word beside an n-gram's 1."""
+    digits: Annotated[float, Field(gt=0)] = 1.0
+    """Factor for n-grams that hold a digit."""
+
+
+class TextModality(_Modality):
+    """A sentence encoder: a folder of `models.directory`."""
+
+    encoder: Literal["text"]
+    model: str
+
+
+class BehaviourModality(_Modality):
+    """Login times."""
+
+    encoder: Literal["behaviour"]
+    fields: Annotated[Sequence[str], Field(min_length=1, max_length=1)]
+
+
+class DeviceModality(_Modality):
+    """Browser, then operating system."""
+
+    encoder: Literal["device"]
+    fields: Annotated[Sequence[str], Field(min_length=2, max_length=2)]
+
+
+Modality = Annotated[
+    LexicalModality | TextModality | BehaviourModality | DeviceModality, Field(discriminator="encoder")
+]
+
+
+class FusionSpec(_Frozen):
+    """Thresholds on the fused score, and what it takes to decide without a person."""
+
+    duplicate: Annotated[float, Field(gt=0, le=1)]
+    """Score from which two records are duplicates."""
+    possible: Annotated[float, Field(gt=0, le=1)]
+    """Score from which a person should look."""
+    slope: Annotated[float, Field(gt=0)]
+    """Log-odds per unit of score: how sharply the probability turns at `duplicate`."""
+    min_evidence: Annotated[float, Field(ge=0, le=1)]
+    """Least share of all weight that must be present in both records for a duplicate."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.possible > self.duplicate:
+            raise ValueError(f"possible ({self.possible}) must not exceed duplicate ({self.duplicate})")
+        return self
+
+
+class Profile(_Frozen):
+    """One kind of record. The order of `modalities` is the order of their blocks in a vector."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    input: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+    """Topic the records arrive on."""
+    fields: Mapping[str, FieldSpec]
+    modalities: Annotated[Mapping[str, Modality], Field(min_length=1, max_length=32)]
+    fusion: FusionSpec
+    quality: Mapping[str, Annotated[float, Field(ge=0)]]
+    """Field → share of completeness."""
+    scope: str | None = None
+    """Field whose value is the record's scope; without one all records are compared with each other."""
+    born: str | None = None
+    """Field with the record's own creation time; without one it is the time of its message."""
+
+    @model_validator(mode="after")
+    def _fields_exist(self) -> Self:
+        named = {f for m in self.modalities.values() for f in m.fields} | set(self.quality)
+        named |= {f for f in (self.scope, self.born) if f is not None}
+        if unknown := sorted(named - self.fields.keys()):
+            raise ValueError(f"not among the profile's fields: {', '.join(unknown)}")
+        return self
+
+    @property
+    def weights(self) -> list[float]:
+        """Per modality, summing to 1."""
+        total = sum(m.weight for m in self.modalities.values())
+        return [m.weight / total for m in self.modalities.values()]
+
+    @property
+    def vectors_topic(self) -> str:
+        return f"vectors.{self.name}"
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """A built-in profile by name, or any YAML file. Raises SettingsError listing every fault."""
+    if name_or_path in BUILT_IN:
+        text = resources.files("consumer.profiles").joinpath(f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    else:
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"profile {name_or_path!r} is neither built in ({', '.join(BUILT_IN)}) nor a readable file: {error}"
+            ) from error
+    try:
+        return Profile.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        raise SettingsError(describe_faults(f"profile {name_or_path}", error)) from error
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
+        raise SettingsError(f"profile {name_or_path}: not YAML: {error}") from error
+
+
+def describe_faults(what: str, error: ValidationError) -> str:
+    """All faults of a pydantic error, one a line, without the values (they may be secrets)."""
+    lines = [f"  {'.'.join(map(str, fault['loc'])) or '(whole)'}: {fault['msg']}" for fault in error.errors()]
+    return "\n".join([f"{what}:", *lines])

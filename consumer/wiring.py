@@ -1,0 +1,214 @@
+"""Settings → adapters → engine. The only importer of adapters beside the command line's own tools."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from consumer.adapters import kafka_topics
+from consumer.adapters.behaviour_encoder import BehaviourEncoder
+from consumer.adapters.device_encoder import DeviceEncoder
+from consumer.adapters.disk_snapshots import DiskSnapshots
+from consumer.adapters.growing_index import GrowingIndex
+from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.kafka_publisher import KafkaPublisher
+from consumer.adapters.kafka_source import KafkaSource
+from consumer.adapters.lexical_encoder import LexicalEncoder
+from consumer.adapters.onnx_encoder import OnnxTextEncoder
+from consumer.adapters.redis_clusters import RedisClusters
+from consumer.encode import EncoderSet, EncodeStage
+from consumer.errors import SettingsError
+from consumer.fusion import WeightedFusion
+from consumer.loop import Limits, Loop
+from consumer.match import MatchSettings, MatchStage, MatchTopics
+from consumer.metrics import METRICS
+from consumer.ports import ClusterStore, Encoder, SnapshotStore, Source, VectorIndex
+from consumer.profile import BehaviourModality, DeviceModality, LexicalModality, Modality, Profile
+from consumer.settings import MESSAGE_MAX_BYTES, Settings
+
+Partition = tuple[str, int]
+_HOUR_SECONDS = 3600
+
+
+def models_directory(settings: Settings) -> Path:
+    """Where the models are: as set, beside the package in a wheel, or in the source tree."""
+    if settings.models.directory is not None:
+        return settings.models.directory
+    packaged = Path(__file__).parent / "models"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "models" / "onnx"
+
+
+def build_encoders(settings: Settings, profile: Profile) -> EncoderSet:
+    """Load every encoder of the profile. Raises ModelError or SettingsError."""
+    encoders = {name: _encoder(settings, m) for name, m in profile.modalities.items()}
+    for name, modality in profile.modalities.items():
+        encoder = encoders[name]
+        provider = encoder.provider if isinstance(encoder, OnnxTextEncoder) else "numpy"
+        METRICS.model.labels(name, modality.encoder, provider).set(1)
+    made = EncoderSet(profile, encoders)
+    METRICS.build.labels(metadata.version("dedup-consumer"), profile.name, made.fingerprint).set(1)
+    return made
+
+
+def _encoder(settings: Settings, modality: Modality) -> Encoder:
+    if isinstance(modality, LexicalModality):
+        key = settings.privacy.key_bytes
+        return LexicalEncoder(modality.fields, modality.dim, key, words=modality.words, digits=modality.digits)
+    if isinstance(modality, BehaviourModality):
+        return BehaviourEncoder(modality.fields[0])
+    if isinstance(modality, DeviceModality):
+        return DeviceEncoder(modality.fields[0], modality.fields[1])
+    folder = models_directory(settings) / modality.model
+    threads = settings.models.threads or len(os.sched_getaffinity(0))
+    return OnnxTextEncoder(folder, modality.fields, providers=settings.models.providers, threads=threads)
+
+
+def build_store(settings: Settings, profile: Profile) -> RedisClusters:
+    """The cluster store; connects at its first call."""
+    return RedisClusters(
+        settings.redis.url.get_secret_value(),
+        profile=profile.name,
+        key=settings.privacy.key_bytes,
+        erased_ttl_seconds=settings.matching.erased_days * 24 * _HOUR_SECONDS,
+        prefix=settings.redis.prefix,
+        cluster=settings.redis.cluster,
+        timeout_seconds=settings.redis.timeout_seconds,
+    )
+
+
+def topic_specs(settings: Settings, profile: Profile) -> list[kafka_topics.TopicSpec]:
+    """Every topic the profile uses, as it should be."""
+    topics, hours = settings.topics, settings.topics.retention_hours
+    large = {"max.message.bytes": str(MESSAGE_MAX_BYTES)}
+    kept = {**large, "retention.ms": str(hours * _HOUR_SECONDS * 1000 if hours >= 0 else -1)}
+    tombstones = {"delete.retention.ms": str(topics.tombstone_hours * _HOUR_SECONDS * 1000)}
+    compacted = {**large, "cleanup.policy": "compact", **tombstones}
+    configs = {
+        profile.input: kept,
+        f"{profile.input}.dlq": kept,
+        profile.vectors_topic: compacted,
+        f"{profile.vectors_topic}.dlq": kept,
+        topics.events: kept,
+        topics.clusters: compacted,
+        topics.possible: kept,
+    }
+    return [kafka_topics.TopicSpec(name, topics.partitions, topics.replication, c) for name, c in configs.items()]
+
+
+def create_topics(settings: Settings, profile: Profile) -> list[tuple[str, str]]:
+    """Make what is missing; (name, `created` | `exists` | `error: …`) per topic. Raises BrokerError."""
+    require_brokers(settings)
+    return kafka_topics.create(settings.kafka.client_properties, topic_specs(settings, profile))
+
+
+def require_brokers(settings: Settings) -> None:
+    """Raise SettingsError when no broker was named."""
+    if not settings.kafka.bootstrap_servers:
+        raise SettingsError(
+            "kafka.bootstrap_servers is not set: set DEDUP_KAFKA__BOOTSTRAP_SERVERS=host:9092, or try `dedup demo`"
+        )
+
+
+def new_index(settings: Settings, dim: int) -> Callable[[], VectorIndex]:
+    """A maker of empty indexes."""
+    return lambda: GrowingIndex(dim, settings.index.exact_below, _hnsw_options(settings))
+
+
+def _hnsw_options(settings: Settings) -> HnswOptions:
+    index = settings.index
+    return HnswOptions(index.m, index.ef_construction, index.ef, index.threads)
+
+
+def build_snapshots(settings: Settings, profile: Profile, dim: int) -> DiskSnapshots:
+    """Snapshots on the local disk."""
+    options, exact_below = _hnsw_options(settings), settings.index.exact_below
+    return DiskSnapshots(
+        settings.state.directory / profile.name,
+        lambda folder: GrowingIndex.load(folder, dim, exact_below, options),
+        max_age_seconds=settings.topics.tombstone_hours * _HOUR_SECONDS / 2,
+    )
+
+
+def build_match_stage(
+    settings: Settings,
+    encoders: EncoderSet,
+    store: ClusterStore,
+    snapshots: SnapshotStore,
+    position: Callable[[int], int | None] = lambda _: None,
+) -> MatchStage:
+    """The match stage over any store: Redis in the service, memory in `dedup batch`."""
+    profile = encoders.profile
+    topics = MatchTopics(settings.topics.events, settings.topics.clusters, settings.topics.possible)
+    return MatchStage(
+        MatchSettings(
+            profile=profile.name,
+            vectors_topic=profile.vectors_topic,
+            fingerprint=encoders.fingerprint,
+            mint_key=settings.privacy.key_bytes,
+            topics=topics,
+            neighbours=settings.index.neighbours,
+            max_cluster_size=settings.matching.max_cluster_size,
+            snapshot_records=settings.state.snapshot_records,
+        ),
+        WeightedFusion(encoders.layout, profile.fusion),
+        store,
+        snapshots,
+        new_index(settings, encoders.layout.dim),
+        position,
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    chosen = settings.limits
+    return Limits(chosen.batch_records, chosen.poll_seconds, chosen.consecutive_rejects)
+
+
+class KafkaWorker:
+    """A loop with the Kafka clients and the store it owns."""
+
+    def __init__(self, loop: Loop, close: Sequence[Callable[[], None]]) -> None:
+        self.loop = loop
+        self._close = close
+
+    def close(self) -> None:
+        """Leave the group (the matcher writes its snapshots then), and disconnect."""
+        for close in self._close:
+            close()
+
+
+def encode_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event) -> KafkaWorker:
+    """The encode stage between the profile's input topic and its vectors topic."""
+    profile = encoders.profile
+    publisher = KafkaPublisher(settings.kafka.producer_properties)
+    stage = EncodeStage(encoders, publisher.partitions(profile.vectors_topic))
+    source = KafkaSource(
+        settings.kafka.consumer_properties, f"{settings.kafka.group}.{profile.name}.encode", [profile.input]
+    )
+    return KafkaWorker(Loop(source, stage, publisher, limits(settings), stop), [source.close, publisher.close])
+
+
+def match_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event) -> KafkaWorker:
+    """The match stage between the profile's vectors topic and the event topics."""
+    profile = encoders.profile
+    topic = profile.vectors_topic
+    store = build_store(settings, profile)
+    snapshots = build_snapshots(settings, profile, encoders.layout.dim)
+
+    def position(partition: int) -> int | None:
+        return source.position(topic, partition)
+
+    stage = build_match_stage(settings, encoders, store, snapshots, position)
+
+    def assigned(partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        return {(topic, n): stage.assigned(n, source.high_watermark(topic, n)) for _, n in partitions}
+
+    def revoked(partitions: Sequence[Partition], lost: bool) -> None:  # the source's callback
+        for _, number in partitions:
+            stage.revoked(number, lost=lost)
+
+    group = f"{settings.kafka.group}.{profile.name}.match"
+    source: Source = KafkaSource(settings.kafka.consumer_properties, group, [topic], assigned, revoked)
+    publisher = KafkaPublisher(settings.kafka.producer_properties)
+    loop = Loop(source, stage, publisher, limits(settings), stop)
+    return KafkaWorker(loop, [source.close, publisher.close, store.close])

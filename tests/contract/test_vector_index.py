@@ -1,0 +1,390 @@
+"""What every VectorIndex promises, over each of them; a plain Python model is the oracle."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from consumer.adapters.exact_index import ExactIndex
+from consumer.adapters.growing_index import GrowingIndex
+from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
+from consumer.fusion import DECIMALS
+from consumer.records import Floats
+from tests.factories import unit_rows
+
+DIM = 16
+OPTIONS = HnswOptions()
+
+
+class Searchable(Protocol):
+    """VectorIndex without `save`, which only GrowingIndex has: the other two are its parts."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, record_id: str) -> bool: ...
+    def search(self, queries: Floats, k: int) -> tuple[Sequence[Sequence[str]], Sequence[Floats]]: ...
+    def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None: ...
+    def remove(self, ids: Sequence[str]) -> None: ...
+    def vectors(self, ids: Sequence[str]) -> tuple[Floats, Sequence[int]]: ...
+
+
+Maker = Callable[[], Searchable]
+MAKERS: dict[str, Maker] = {
+    "exact": lambda: ExactIndex(DIM),
+    "hnsw": lambda: HnswIndex(DIM, OPTIONS, capacity=8),
+    "growing, still exact": lambda: GrowingIndex(DIM, 100_000, OPTIONS),
+    "growing, promoted on the way": lambda: GrowingIndex(DIM, 50, OPTIONS),
+    "growing, never exact": lambda: GrowingIndex(DIM, 0, OPTIONS),
+}
+EXACT = {"exact", "growing, still exact"}
+
+
+@pytest.fixture(params=MAKERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def index(kind: str) -> Searchable:
+    return MAKERS[kind]()
+
+
+class Model:
+    """The same promises in the plainest way: a dict, oldest first."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[Floats, int]] = {}
+
+    def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
+        self.remove(ids)
+        self.rows.update({r: (v, m) for r, v, m in zip(ids, vectors, masks, strict=True)})
+
+    def remove(self, ids: Sequence[str]) -> None:
+        for record_id in ids:
+            self.rows.pop(record_id, None)
+
+    def search(self, queries: Floats, k: int) -> tuple[list[list[str]], list[list[float]]]:
+        found, scores = [], []
+        for query in queries:
+            scored = [(round(float(query @ v), DECIMALS), r) for r, (v, _) in self.rows.items()]
+            best = sorted(scored, key=lambda pair: -pair[0])[:k]
+            found.append([r for _, r in best])
+            scores.append([s for s, _ in best])
+        return found, scores
+
+
+def names(start: int, end: int) -> list[str]:
+    return [f"r{i}" for i in range(start, end)]
+
+
+def fill(target: Searchable | Model, rows: Floats, first: int = 0, batch: int = 37) -> None:
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
+        ids = names(first + start, first + start + len(part))
+        target.add(ids, part, [int(r[1:]) % 32 for r in ids])
+
+
+def check(index: Searchable, model: Model, queries: Floats, k: int, least_recall: float) -> None:
+    """Both find the same; an approximate index nearly the same, with true scores in order."""
+    found, scores = index.search(queries, k)
+    wanted, wanted_scores = model.search(queries, k)
+    assert len(found) == len(scores) == len(queries)
+    if least_recall == 1:
+        # sums in another order may round to another last digit, and so swap neighbours that are all but equal
+        for mine, theirs in zip(scores, wanted_scores, strict=True):
+            assert mine == pytest.approx(theirs, abs=2.1 * 10**-DECIMALS)
+    hits = sum(len(set(a) & set(b)) for a, b in zip(found, wanted, strict=True))
+    assert hits >= least_recall * sum(map(len, wanted)) - (2 if least_recall == 1 else 0)
+    for query, ids, row in zip(queries, found, scores, strict=True):
+        assert len(set(ids)) == len(ids) == len(row)
+        assert list(row) == sorted(row, reverse=True)
+        true = [float(query @ model.rows[r][0]) for r in ids]
+        assert list(row) == pytest.approx(true, abs=2.1 * 10**-DECIMALS)
+
+
+def test_an_empty_index_finds_nothing(index: Searchable) -> None:
+    found, scores = index.search(unit_rows(3, DIM, 1), 5)
+    assert [list(ids) for ids in found] == [[], [], []]
+    assert [len(row) for row in scores] == [0, 0, 0]
+    assert len(index) == 0
+    assert "r0" not in index
+    vectors, masks = index.vectors([])
+    assert vectors.shape == (0, DIM)
+    assert list(masks) == []
+    index.remove(["r0"])
+
+
+def test_no_queries_and_no_neighbours(index: Searchable) -> None:
+    fill(index, unit_rows(60, DIM, 1))
+    assert [list(part) for part in index.search(np.zeros((0, DIM), np.float32), 5)] == [[], []]
+    found, _ = index.search(unit_rows(2, DIM, 2), 0)
+    assert [list(ids) for ids in found] == [[], []]
+
+
+def test_it_finds_what_comparing_with_every_one_finds(index: Searchable, kind: str) -> None:
+    model, rows = Model(), unit_rows(3000, DIM, 3)
+    fill(index, rows)
+    fill(model, rows)
+    check(index, model, unit_rows(100, DIM, 4), 10, 1 if kind in EXACT else 0.95)
+
+
+def test_on_numbers_without_rounding_exact_search_equals_the_oracle() -> None:
+    # quarters: every product is exact in float32, so ids and order must agree to the last tie
+    random = np.random.default_rng(5)
+    rows = (random.integers(-4, 5, (500, DIM)) / 4).astype(np.float32)
+    model = Model()
+    for index in (ExactIndex(DIM), GrowingIndex(DIM, 1000, OPTIONS)):
+        fill(index, rows)
+        fill(model, rows)
+        queries = (random.integers(-4, 5, (50, DIM)) / 4).astype(np.float32)
+        found, scores = index.search(queries, 20)
+        wanted, wanted_scores = model.search(queries, 20)
+        assert [list(ids) for ids in found] == wanted
+        assert [row.tolist() for row in scores] == wanted_scores
+
+
+def test_a_row_finds_itself(index: Searchable) -> None:
+    rows = unit_rows(400, DIM, 6)
+    fill(index, rows)
+    found, scores = index.search(rows, 1)
+    itself = [list(ids) == [name] for ids, name in zip(found, names(0, 400), strict=True)]
+    assert sum(itself) >= 398
+    assert np.mean([row[0] for row in scores]) == pytest.approx(1, abs=1e-3)
+
+
+def test_results_do_not_depend_on_the_batch(index: Searchable) -> None:
+    rows, queries = unit_rows(600, DIM, 7), unit_rows(40, DIM, 8)
+    fill(index, rows)
+    together = index.search(queries, 7)
+    for i, query in enumerate(queries):
+        ids, scores = index.search(query[None], 7)
+        assert list(ids[0]) == list(together[0][i])
+        assert np.array_equal(scores[0], together[1][i])
+
+
+def test_ties_go_to_the_older(index: Searchable) -> None:
+    fill(index, unit_rows(60, DIM, 9))
+    same = unit_rows(1, DIM, 10)
+    index.add(["c", "a", "b"], np.repeat(same, 3, axis=0), [1, 1, 1])
+    assert list(index.search(same, 3)[0][0]) == ["c", "a", "b"]
+    index.add(["c"], same, [1])
+    assert list(index.search(same, 3)[0][0]) == ["a", "b", "c"], "a replaced one is new"
+    index.remove(["a"])
+    index.add(["a"], same, [1])
+    assert list(index.search(same, 3)[0][0]) == ["b", "c", "a"]
+
+
+def test_an_id_that_is_there_is_replaced(index: Searchable) -> None:
+    fill(index, unit_rows(80, DIM, 11))
+    old, _ = index.vectors(["r5"])
+    new = unit_rows(1, DIM, 12)
+    index.add(["r5"], new, [9])
+    assert len(index) == 80
+    kept, masks = index.vectors(["r5"])
+    assert np.array_equal(kept, new)
+    assert list(masks) == [9]
+    found, scores = index.search(old, 80)
+    assert sorted(found[0]) == sorted(set(found[0]))
+    assert float(scores[0][0]) < 1, "the old numbers are not found"
+
+
+def test_what_was_removed_is_not_found(index: Searchable) -> None:
+    model, rows = Model(), unit_rows(300, DIM, 13)
+    fill(index, rows)
+    fill(model, rows)
+    gone = names(0, 300)[::3]
+    for target in (index, model):
+        target.remove([*gone, "never there"])
+    assert len(index) == 200
+    assert not any(r in index for r in gone)
+    found, _ = index.search(rows, 10)
+    assert not set(gone) & {r for ids in found for r in ids}
+    check(index, model, rows[::3], 10, 0.95)
+    for ids in (["r0"], ["r1", "r0"]):
+        with pytest.raises(KeyError):
+            index.vectors(ids)
+
+
+def test_everything_can_be_removed_and_come_back(index: Searchable) -> None:
+    rows = unit_rows(200, DIM, 14)
+    for _ in range(3):
+        fill(index, rows)
+        index.remove(names(0, 200))
+        assert len(index) == 0
+        assert [list(ids) for ids in index.search(rows[:2], 5)[0]] == [[], []]
+    model = Model()
+    fill(index, rows)
+    fill(model, rows)
+    check(index, model, unit_rows(50, DIM, 15), 10, 0.95)
+
+
+def test_months_of_replacing_do_not_wear_it_out(index: Searchable) -> None:
+    model, rows = Model(), unit_rows(500, DIM, 16)
+    for target in (index, model):
+        fill(target, rows)
+    for turn in range(30):
+        fresh = unit_rows(100, DIM, 100 + turn)
+        ids = names(turn * 13 % 400, turn * 13 % 400 + 100)
+        for target in (index, model):
+            target.remove(ids[:50])
+            target.add(ids, fresh, [1] * 100)
+    assert len(index) == len(model.rows)
+    check(index, model, unit_rows(100, DIM, 17), 10, 0.95)
+    itself, _ = index.search(np.stack([v for v, _ in model.rows.values()]), 1)
+    reached = sum(list(ids) == [r] for ids, r in zip(itself, model.rows, strict=True))
+    assert reached >= 0.98 * len(model.rows)
+
+
+def test_it_grows_far_beyond_where_it_began(index: Searchable) -> None:
+    rows = unit_rows(5000, DIM, 18)
+    fill(index, rows, batch=1)
+    assert len(index) == 5000
+    vectors, masks = index.vectors(["r4999", "r0", "r2500"])
+    assert np.array_equal(vectors, rows[[4999, 0, 2500]])
+    assert list(masks) == [4999 % 32, 0, 2500 % 32]
+
+
+def test_one_batch_may_be_larger_than_the_index(index: Searchable) -> None:
+    fill(index, unit_rows(3000, DIM, 19), batch=3000)
+    assert len(index) == 3000
+
+
+@pytest.mark.parametrize("size", [1, 5, 49, 51, 300])
+def test_asking_for_more_than_there_are_gives_them_all(index: Searchable, size: int) -> None:
+    fill(index, unit_rows(size, DIM, 20))
+    found, scores = index.search(unit_rows(5, DIM, 21), 1000)
+    assert [sorted(ids) for ids in found] == [sorted(names(0, size))] * 5
+    assert [len(row) for row in scores] == [size] * 5
+
+
+def test_masks_and_vectors_come_back_in_the_order_asked(index: Searchable) -> None:
+    rows = unit_rows(70, DIM, 22)
+    fill(index, rows)
+    vectors, masks = index.vectors(["r69", "r0", "r33", "r0"])
+    assert vectors.dtype == np.float32
+    assert np.array_equal(vectors, rows[[69, 0, 33, 0]])
+    assert list(masks) == [69 % 32, 0, 1, 0]
+
+
+def test_promotion_loses_nothing() -> None:
+    index, rows = GrowingIndex(DIM, 100, OPTIONS), unit_rows(100, DIM, 23)
+    fill(index, rows)
+    index.remove(["r3"])
+    before = index.search(rows, 5)
+    index.add(["r3", "last"], unit_rows(2, DIM, 24), [4, 5])
+    assert len(index) == 101
+    index.remove(["r3", "last"])
+    after = index.search(rows, 5)
+    assert [list(ids) for ids in after[0]] == [list(ids) for ids in before[0]]
+    assert list(index.vectors(["r99"])[1]) == [99 % 32]
+
+
+# saving: GrowingIndex
+
+
+def reloaded(index: GrowingIndex, folder: Path, exact_below: int) -> GrowingIndex:
+    folder.mkdir()
+    index.save(folder)
+    return GrowingIndex.load(folder, DIM, exact_below, OPTIONS)
+
+
+@pytest.mark.parametrize("exact_below", [0, 50, 100_000])
+@pytest.mark.parametrize("size", [0, 1, 49, 400])
+def test_a_saved_index_goes_on_as_if_it_had_not_been(tmp_path: Path, exact_below: int, size: int) -> None:
+    index, model = GrowingIndex(DIM, exact_below, OPTIONS), Model()
+    for target in (index, model):
+        fill(target, unit_rows(size, DIM, 25))
+        target.remove(names(0, size)[::4])
+        target.add(names(0, size)[:2], unit_rows(min(size, 2), DIM, 26), [7] * min(size, 2))
+    queries = unit_rows(30, DIM, 27)
+    twin = reloaded(index, tmp_path / "a", exact_below)
+    assert len(twin) == len(index)
+    for mine, theirs in zip(twin.search(queries, 9), index.search(queries, 9), strict=True):
+        assert [list(row) for row in mine] == [list(row) for row in theirs]
+    ids = list(model.rows)
+    assert np.array_equal(twin.vectors(ids)[0], index.vectors(ids)[0])
+    assert list(twin.vectors(ids)[1]) == [mask for _, mask in model.rows.values()]
+
+    for target in (twin, model):
+        fill(target, unit_rows(150, DIM, 28), first=size)
+        target.remove([*names(0, size)[1::5], f"r{size + 3}"])
+        target.add([f"r{size + 7}"], queries[:1], [3])
+    assert len(twin) == len(model.rows)
+    check(twin, model, queries, 9, 0.95)
+    check(reloaded(twin, tmp_path / "b", exact_below), model, queries, 9, 0.95)
+
+
+@pytest.mark.parametrize("exact_below", [0, 100])
+def test_what_is_not_a_saved_index_is_refused(tmp_path: Path, exact_below: int) -> None:
+    index = GrowingIndex(DIM, exact_below, OPTIONS)
+    fill(index, unit_rows(30, DIM, 29))
+    for name in ("rows.json", "graph.bin" if exact_below == 0 else "vectors.npy"):
+        for content in (None, b"", b"PK\x03\x04", b"[]", b"{}"):
+            folder = tmp_path / f"{name}-{content!r}"
+            folder.mkdir()
+            index.save(folder)
+            if content is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_bytes(content)
+            with pytest.raises((OSError, ValueError, KeyError, RuntimeError)):
+                GrowingIndex.load(folder, DIM, exact_below, OPTIONS)
+
+
+# random lives
+
+
+class LifeOfAnIndex(RuleBasedStateMachine):
+    """Adds, replacements, removals and reloads in any order, compared with the model after each."""
+
+    index: Searchable
+    folder: Path
+
+    @initialize(which=st.sampled_from(sorted(MAKERS)))
+    def make(self, which: str) -> None:
+        self.which = which
+        self.index = GrowingIndex(DIM, 6, OPTIONS) if which == "growing, promoted on the way" else MAKERS[which]()
+        self.model = Model()
+        self.seed = 0
+
+    @rule(numbers=st.lists(st.integers(0, 15), min_size=1, max_size=6, unique=True))
+    def add(self, numbers: list[int]) -> None:
+        self.seed += 1
+        rows, masks = unit_rows(len(numbers), DIM, self.seed), [n + self.seed for n in numbers]
+        for target in (self.index, self.model):
+            target.add([f"r{n}" for n in numbers], rows, masks)
+
+    @rule(numbers=st.lists(st.integers(0, 15), max_size=8))
+    def remove(self, numbers: list[int]) -> None:
+        for target in (self.index, self.model):
+            target.remove([f"r{n}" for n in numbers])
+
+    @precondition(lambda self: isinstance(self.index, GrowingIndex))
+    @rule()
+    def reload(self) -> None:
+        assert isinstance(self.index, GrowingIndex)
+        with TemporaryDirectory() as folder:
+            self.index.save(Path(folder))
+            self.index = GrowingIndex.load(Path(folder), DIM, 6, OPTIONS)
+
+    @invariant()
+    def the_same_as_the_model(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        ids = list(self.model.rows)
+        assert len(self.index) == len(ids)
+        assert {f"r{n}" for n in range(16) if f"r{n}" in self.index} == set(ids)
+        vectors, masks = self.index.vectors(ids)
+        assert list(masks) == [mask for _, mask in self.model.rows.values()]
+        if ids:
+            assert np.array_equal(vectors, np.stack([v for v, _ in self.model.rows.values()]))
+        check(self.index, self.model, unit_rows(2, DIM, 1000 + self.seed), 20, 1)
+
+
+TestLifeOfAnIndex = LifeOfAnIndex.TestCase
+TestLifeOfAnIndex.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

@@ -1,0 +1,143 @@
+"""`examples/crm_subscriber.py` as its user runs it: a process against a real Kafka."""
+
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from consumer.adapters.memory_clusters import MemoryClusters
+from consumer.events import EventRenderer
+from consumer.records import Cause, ClusterChange, Position
+from tests.cluster_scenarios import SCOPE, Erase, Step, Upsert, names, play
+
+PROGRAM = Path(__file__).parents[2] / "examples" / "crm_subscriber.py"
+IDS = names(30)
+PARTITIONS = 3
+Event = tuple[str, bytes]
+"""Key and value."""
+
+
+def history(seed: int) -> list[Event]:
+    """The cluster events of a busy while."""
+    rng = random.Random(seed)
+    steps: list[Step] = []
+    for _ in range(200):
+        record, *others = rng.sample(IDS, 3)
+        if rng.random() < 0.15:
+            steps.append(Erase(record))
+        else:
+            matches = {other: rng.random() < 0.7 for other in others[: rng.randint(0, 2)]}
+            steps.append(Upsert(record, rng.randint(0, 50), rng.random(), matches))
+    changes = [c for c in play(MemoryClusters(), steps) if isinstance(c, ClusterChange)]
+    renderer = EventRenderer("profile", SCOPE, "config")
+    causes = [Cause(Position("vectors", 0, i), Position("records", 0, i), i) for i in range(len(changes))]
+    entries = [renderer.entry(change, cause) for change, cause in zip(changes, causes, strict=True)]
+    return [(entry.key, entry.value) for entry in entries]
+
+
+def clusters(events: Sequence[Event]) -> Mapping[str, set[str]]:
+    """Members per live cluster after the events, by adding and removing."""
+    members: dict[str, set[str]] = {}
+    for key, value in events:
+        data = json.loads(value)["data"]
+        members[key] = (members.get(key, set()) | set(data["added"])) - set(data["removed"])
+    return {key: records for key, records in members.items() if records}
+
+
+def create(servers: str, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": servers})  # has to outlive its answers
+    for created in admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values():
+        created.result(timeout=30)
+
+
+def produce(servers: str, topic: str, events: Sequence[Event], *, commit: bool = True) -> None:
+    """In one transaction, so the topic also holds the markers that a consumer never sees as messages."""
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": topic, "partitioner": "murmur2_random"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for key, value in events:
+        producer.produce(topic, value, key)
+    assert producer.flush(30) == 0
+    if commit:
+        producer.commit_transaction(30)
+    else:
+        producer.abort_transaction(30)
+
+
+def subscribe(servers: str, topic: str, database: Path) -> subprocess.CompletedProcess[str]:
+    arguments = ["--bootstrap-servers", servers, "--topic", topic, "--database", str(database), "--once"]
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), *arguments, "--property", "client.id=crm"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def applied(servers: str, topic: str, database: Path) -> int:
+    done = subscribe(servers, topic, database)
+    assert done.returncode == 0, done.stderr
+    return int(done.stderr.split("applied ")[1].split()[0])
+
+
+def table(database: Path) -> Mapping[str, set[str]]:
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("SELECT cluster_id, record_id FROM record_cluster").fetchall()
+    found: dict[str, set[str]] = {}
+    for cluster, record in rows:
+        found.setdefault(cluster, set()).add(record)
+    return found
+
+
+def test_the_table_stays_in_step_through_restarts_and_redelivery(
+    kafka_servers: str, unique: str, tmp_path: Path
+) -> None:
+    database, events = tmp_path / "crm.sqlite", history(seed=7)
+    half = len(events) // 2
+    create(kafka_servers, unique)
+
+    produce(kafka_servers, unique, events[:half])
+    assert applied(kafka_servers, unique, database) == half
+    assert table(database) == clusters(events[:half])
+
+    assert applied(kafka_servers, unique, database) == 0
+    assert table(database) == clusters(events[:half])
+
+    produce(kafka_servers, unique, events[half:], commit=False)
+    assert applied(kafka_servers, unique, database) == 0
+
+    produce(kafka_servers, unique, events[half - 30 :])
+    assert applied(kafka_servers, unique, database) == len(events) - half
+    assert table(database) == clusters(events)
+
+    produce(kafka_servers, unique, events)
+    assert applied(kafka_servers, unique, database) == 0
+    assert table(database) == clusters(events)
+
+
+def test_a_topic_that_is_missing_is_named(kafka_servers: str, unique: str, tmp_path: Path) -> None:
+    done = subscribe(kafka_servers, unique, tmp_path / "crm.sqlite")
+
+    assert done.returncode == 1
+    assert unique in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_message_that_is_no_event_stops_it_with_its_place(kafka_servers: str, unique: str, tmp_path: Path) -> None:
+    create(kafka_servers, unique)
+    produce(kafka_servers, unique, [*history(seed=1)[:1], ("key", b"no JSON")])
+
+    done = subscribe(kafka_servers, unique, tmp_path / "crm.sqlite")
+
+    assert done.returncode == 1
+    assert f"cannot apply {unique}[" in done.stderr
+    assert "Traceback" not in done.stderr

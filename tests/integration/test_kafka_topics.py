@@ -1,0 +1,40 @@
+"""Topics on a real Kafka, as an operator meets them."""
+
+import pytest
+
+from consumer.adapters.kafka_topics import TopicSpec, check, create, describe
+from consumer.errors import BrokerError
+
+
+def test_create_tells_created_from_existing_and_refused(kafka_servers: str, unique: str) -> None:
+    properties = {"bootstrap.servers": kafka_servers}
+    spec = TopicSpec(unique, 2, config={"cleanup.policy": "compact"})
+    assert create(properties, [spec]) == [(unique, "created")]
+    outcomes = create(properties, [spec, TopicSpec(f"{unique}-many", 1, replication=9), TopicSpec("no spaces", 1)])
+    assert [name for name, _ in outcomes] == [unique, f"{unique}-many", "no spaces"]
+    assert outcomes[0][1] == "exists"
+    assert outcomes[1][1].startswith("error: there are fewer brokers")
+    assert outcomes[2][1].startswith("error: ")
+    [(_, outcome)] = create(properties, [TopicSpec(unique, 3)])
+    assert outcome.startswith("error: exists with 2 partitions, not 3")
+
+
+def test_describe_leaves_out_what_does_not_exist(kafka_servers: str, unique: str) -> None:
+    properties = {"bootstrap.servers": kafka_servers}
+    create(properties, [TopicSpec(unique, 2, config={"cleanup.policy": "compact"})])
+    states = describe(properties, [unique, f"{unique}-missing"])
+    assert list(states) == [unique]
+    assert (states[unique].partitions, states[unique].replication) == (2, 1)
+    assert states[unique].config["cleanup.policy"] == "compact"
+    assert describe(properties, [f"{unique}-missing"]) == {}
+
+
+def test_check_counts_brokers_and_says_when_none_answers(kafka_servers: str) -> None:
+    assert check({"bootstrap.servers": kafka_servers}, 10.0).brokers >= 1
+    with pytest.raises(BrokerError, match=r"bootstrap\.servers"):
+        check({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, 1.0)
+
+
+def test_a_property_that_does_not_exist_is_named() -> None:
+    with pytest.raises(BrokerError, match="nonsense"):
+        check({"nonsense": 1}, 1.0)
