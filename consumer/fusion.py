@@ -54,7 +54,7 @@ class Layout:
 class WeightedFusion:
     """The weighted mean of the cosines present in both records, turned into log-odds around the threshold.
 
-    A modality's contribution is slope · its share of the weight present · (its cosine − threshold); they sum to the
+    A modality's contribution is slope · its share of the weight present · (its cosine minus the threshold); they sum to the
     logit of the probability, which is one half at the threshold.
     """
 

@@ -311,8 +311,10 @@ def _fresh(rows: Sequence[Row], known: Known) -> list[Row]:
 
 
 def _is_current(row: Row, known: Known) -> bool:
-    """Whether an applied row is what the store holds now; an older one of its record is not worth indexing."""
+    """Whether an applied row tells what the store holds now; what was replaced or erased since is not indexed again."""
     state = known.records.get(row.item.id)
+    if isinstance(row.item, Erasure):
+        return state is None
     return state is not None and state.source == row.item.source
 
 

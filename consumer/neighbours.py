@@ -46,7 +46,8 @@ def _candidates(rows: Sequence[Row], queries: Floats, index: VectorIndex, k: int
     """Per vector row, up to k candidates by inner product; the older first on ties."""
     superseded = sum(record_id in index for record_id in {row.item.id for row in rows})
     found, found_scores = index.search(queries, k + superseded)
-    within = np.round(queries @ queries.T, DECIMALS)
+    exact = queries.astype(np.float64)  # of float16 numbers, so these products do not depend on the shape of the batch
+    within = np.round(exact @ exact.T, DECIMALS).astype(np.float32)
     latest: dict[str, int] = {}
     alive = np.zeros(len(queries), bool)
     ids: list[str] = []

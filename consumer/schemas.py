@@ -1,41 +1,30 @@
-"""The contract as documents: JSON Schemas and the AsyncAPI description, generated from the code that keeps it.
+"""The contract as documents: JSON Schemas, the AsyncAPI description and the settings, generated from the code that keeps it.
 
 `python -m consumer.schemas docs` writes them, and with `--check` fails when they differ from the code. The same code
 gives the same bytes.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
 import click
 import orjson
 import yaml
-from pydantic import Field, TypeAdapter
+from pydantic import Field, SecretStr, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict
 
-from consumer.clusters import Change
-from consumer.decode import DEFAULT_SCOPE, MAX_ID_CHARS, MAX_TEXT_CHARS, MAX_TIMESTAMPS
-from consumer.events import CloudEvent, ClusterEventData, ClusterState, EventRenderer, PossibleEventData
+from consumer import asyncapi
+from consumer.asyncapi import Schema, example_events
+from consumer.decode import MAX_ID_CHARS, MAX_TEXT_CHARS, MAX_TIMESTAMPS
+from consumer.events import CloudEvent, ClusterEventData, ClusterState, PossibleEventData
 from consumer.profile import BUILT_IN, FieldSpec, Profile, load_profile
-from consumer.records import (
-    Cause,
-    Cluster,
-    ClusterChange,
-    ClusterEventKind,
-    Evidence,
-    Match,
-    Member,
-    Position,
-    PossibleChange,
-)
-from consumer.vectors import INGESTED_HEADER, SOURCE_HEADER
+from consumer.records import ClusterEventKind
+from consumer.settings import Settings
 
-Schema = dict[str, Any]
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_KAFKA_BINDING: Final = "0.5.0"
 
 DeadLetterHeaders = TypedDict(
     "DeadLetterHeaders",
@@ -74,7 +63,7 @@ def documents() -> dict[str, str]:
         **{profile.name: _input_schema(profile) for profile in profiles},
     }
     texts = {f"schemas/{name}.schema.json": _json(schema) for name, schema in schemas.items()}
-    return {**texts, "asyncapi.yaml": _yaml(_asyncapi(profiles))}
+    return {**texts, "settings.md": _settings_reference(), "asyncapi.yaml": _yaml(asyncapi.describe(profiles))}
 
 
 def stale(folder: Path) -> list[str]:
@@ -99,7 +88,7 @@ def _event_schema(name: str, family: str, kinds: Sequence[str], data: Any) -> Sc
     properties: Schema = envelope["properties"]
     properties["type"] = {"enum": [f"{family}.{kind}.v1" for kind in kinds], "type": "string"}
     properties["dataschema"] = {"const": envelope["$id"], "type": "string"}
-    properties["id"] |= {"examples": [event["id"] for event in _examples(name)]}
+    properties["id"] |= {"examples": [event["id"] for event in example_events(name)]}
     properties["subject"] |= {"description": "The message key."}
     properties["data"] = {"$ref": f"#/$defs/{body['title']}"}
     definitions = {body["title"]: {k: v for k, v in body.items() if k != "$defs"}, **body["$defs"]}
@@ -147,162 +136,30 @@ def _field(name: str, spec: FieldSpec, profile: Profile) -> Schema:
     }
 
 
-# AsyncAPI
+# settings
 
 
-def _asyncapi(profiles: Sequence[Profile]) -> Schema:
-    inputs = [profile.input for profile in profiles]
-    messages = dict(_messages(profiles))
-    return {
-        "asyncapi": "3.0.0",
-        "info": {
-            "title": "Streaming duplicate detection",
-            "version": "1.0.0",
-            "description": "Records arrive, duplicate clusters leave. Topic names are the defaults. Delivery is at "
-            "least once: an event keeps its `id` when it is delivered again. Events of one cluster are in order; "
-            "events of different clusters are not, so a record may join its new cluster before it leaves its old one.",
-            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
-        },
-        "defaultContentType": "application/json",
-        "channels": dict(_channels(inputs, profiles)),
-        "operations": dict(_operations(inputs)),
-        "components": {"messages": messages},
-    }
-
-
-def _channels(inputs: Sequence[str], profiles: Sequence[Profile]) -> Iterator[tuple[str, Schema]]:
-    for profile in profiles:
-        yield profile.input, _channel(profile.input, f"Records to compare, profile `{profile.name}`.", [profile.name])
-    vectors = [profile.vectors_topic for profile in profiles]
-    yield (
-        "deadLetters",
-        _channel("{input}.dlq", "Messages that a stage could not read.", ["deadLetter"])
-        | {"parameters": {"input": {"enum": [*inputs, *vectors], "description": "The topic they were read from."}}},
-    )
-    yield (
-        "vectors",
-        _channel("vectors.{profile}", "Internal: encoded records, from encode to match.", ["vector"], compacted=True)
-        | {"parameters": {"profile": {"enum": [profile.name for profile in profiles]}}},
-    )
-    yield "duplicate-events", _channel("duplicate-events", "What changed about a duplicate cluster.", ["clusterEvent"])
-    yield (
-        "duplicate-clusters",
-        _channel("duplicate-clusters", "What is true now, per cluster.", ["clusterState"], compacted=True),
-    )
-    yield "possible-duplicates", _channel("possible-duplicates", "Pairs for a person to decide.", ["possibleEvent"])
-
-
-def _channel(address: str, description: str, messages: Sequence[str], *, compacted: bool = False) -> Schema:
-    channel: Schema = {
-        "address": address,
-        "description": description,
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
-    }
-    if compacted:
-        configuration = {"topicConfiguration": {"cleanup.policy": ["compact"]}}
-        channel["bindings"] = {"kafka": {**configuration, "bindingVersion": _KAFKA_BINDING}}
-    return channel
-
-
-def _operations(inputs: Sequence[str]) -> Iterator[tuple[str, Schema]]:
-    def operation(action: str, channel: str, summary: str) -> Schema:
-        return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
-
-    for topic in inputs:
-        yield f"receive-{topic}", operation("receive", topic, "Encode each record.")
-    yield "send-vectors", operation("send", "vectors", "Hand each encoded record to its matcher.")
-    yield "receive-vectors", operation("receive", "vectors", "Match each encoded record.")
-    yield "send-duplicate-events", operation("send", "duplicate-events", "Tell what changed.")
-    yield "send-duplicate-clusters", operation("send", "duplicate-clusters", "Tell what is true now.")
-    yield "send-possible-duplicates", operation("send", "possible-duplicates", "Ask a person.")
-    yield "send-dead-letters", operation("send", "deadLetters", "Set aside what cannot be read.")
-
-
-def _messages(profiles: Sequence[Profile]) -> Iterator[tuple[str, Schema]]:
-    for profile in profiles:
-        yield profile.name, _message(profile.name.capitalize(), "The record id.", _ref(profile.name))
-    cloud_event = {"contentType": "application/cloudevents+json"}
-    yield (
-        "clusterEvent",
-        _message("Cluster event", "The cluster id.", _ref("cluster-event"), _examples("cluster-event")) | cloud_event,
-    )
-    yield (
-        "clusterState",
-        _message("Cluster state", "The cluster id.", _ref("cluster-state"), [_example_state()])
-        | {"description": "A null value: the cluster ended and nothing followed it."},
-    )
-    key = "`<record>|<record>`, both percent-encoded, the one that sorts first first."
-    yield (
-        "possibleEvent",
-        _message("Possible duplicate", key, _ref("possible-event"), _examples("possible-event")) | cloud_event,
-    )
-    original = {
-        "type": "string",
-        "format": "binary",
-        "description": "The original value, byte for byte; null stays null.",
-    }
-    yield (
-        "deadLetter",
-        _message("Dead letter", "The original key.", original)
-        | {"contentType": "application/octet-stream", "headers": _ref("dead-letter")},
-    )
-    packed = {"type": "string", "format": "binary", "description": "MessagePack. Null erases the record."}
-    texts = {
-        SOURCE_HEADER: "`topic/partition/offset` of the input message; on a null value only.",
-        INGESTED_HEADER: "Its timestamp, milliseconds since 1970; on a null value only.",
-    }
-    headers = {"type": "object", "properties": {k: {"type": "string", "description": d} for k, d in texts.items()}}
-    yield (
-        "vector",
-        _message("Encoded record", "The record id.", packed)
-        | {"contentType": "application/vnd.msgpack", "headers": headers},
-    )
-
-
-def _message(title: str, key: str, payload: Schema, examples: Sequence[Any] = ()) -> Schema:
-    binding = {"key": {"type": "string", "description": key}, "bindingVersion": _KAFKA_BINDING}
-    message: Schema = {"title": title, "payload": payload, "bindings": {"kafka": binding}}
-    if examples:
-        message["examples"] = [{"name": str(e.get("type", "state")), "payload": e} for e in examples]
-    return message
-
-
-def _ref(name: str) -> Schema:
-    # No schemaFormat: what these schemas use of draft 2020-12 reads the same in AsyncAPI's own format, and tools that
-    # know no other refuse a document that names one.
-    return {"$ref": f"./schemas/{name}.schema.json"}
-
-
-# examples
-
-
-def _renderer() -> EventRenderer:
-    return EventRenderer("signup", DEFAULT_SCOPE, "5d41402abc4b2a76")
-
-
-def _examples(name: str) -> list[Any]:
-    """Real events of a small story: two records meet, a third joins, one goes, and a pair is left to a person."""
-    link = Match("s-1002", 0.97, duplicate=True, similarities={"text": 0.94}, contributions={"text": 3.5})
-    doubt = Match("s-1004", 0.61, duplicate=False, similarities={"text": 0.81}, contributions={"text": 0.4})
-    evidence = [Evidence("s-1001", "s-1002", link)]
-    cid, first, pair = "c7d0e3a5b1f2946c8e0aa", "s-1001", ["s-1001", "s-1002"]
-    stories: Mapping[str, Sequence[Change]] = {
-        "cluster-event": [
-            ClusterChange("created", cid, 1, pair, (), pair, first, evidence=evidence),
-            ClusterChange("joined", cid, 2, ["s-1003"], (), [*pair, "s-1003"], first),
-            ClusterChange("left", cid, 3, (), ["s-1003"], pair, first),
-            ClusterChange("dissolved", cid, 4, (), pair, (), None),
-        ],
-        "possible-event": [PossibleChange("found", Evidence("s-1001", "s-1004", doubt))],
-    }
-    cause = Cause(Position("vectors.signup", 0, 41), Position("signups", 2, 7), 1_767_225_600_000)
-    return [orjson.loads(_renderer().entry(change, cause).value) for change in stories[name]]
-
-
-def _example_state() -> Any:
-    members = {"s-1001": Member(1, 1.0), "s-1002": Member(2, 0.5)}
-    cluster = Cluster("c7d0e3a5b1f2946c8e0aa", 3, 1, members, "s-1001")
-    return orjson.loads(_renderer().state(cluster.id, cluster) or b"null")
+def _settings_reference() -> str:
+    """A table of every setting: key, environment variable, default, meaning."""
+    lines = [
+        "# Settings",
+        "",
+        "Generated by `make docs` from `consumer/settings.py`. The order of precedence is command line, environment, the",
+        "YAML file given with `--config`, default. In the file, a key `kafka.group` is `group` under `kafka`.",
+        "",
+        "| key | environment | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, group in Settings.model_fields.items():
+        inner = getattr(group.annotation, "model_fields", None)
+        fields = {f"{name}.{key}": spec for key, spec in inner.items()} if inner else {name: group}
+        for key, spec in fields.items():
+            variable = "DEDUP_" + key.replace(".", "__").upper()
+            default = spec.get_default(call_default_factory=True, validated_data={})
+            shown = default.get_secret_value() if isinstance(default, SecretStr) else default
+            text = "" if shown in (None, "", {}) else f"`{shown}`"
+            lines.append(f"| `{key}` | `{variable}` | {text} | {spec.description} |")
+    return "\n".join(lines) + "\n"
 
 
 # text

@@ -98,7 +98,7 @@ class Service:
                 worker.close()
         except DedupError as error:
             self._fail(name, error)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # a thread's end must be seen by the process
             _log.exception("defect", stage=name)
             self._fail(name, error)
 

@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from consumer.fusion import DECIMALS
 from consumer.records import Floats
 
 
 class ExactIndex:
-    """Vectors in arrival order; a removed one leaves a hole that is closed when holes are many."""
+    """Vectors in arrival order; a removed one leaves a hole that is closed when holes are many.
+
+    They are held as float64: what came from float16 then has exact inner products, in whatever order a matrix product
+    adds. In float32 the shape of a batch decides last digits, and with them ties.
+    """
 
     def __init__(self, dim: int) -> None:
-        self._vectors: Floats = np.zeros((64, dim), np.float32)
+        self._vectors: npt.NDArray[np.float64] = np.zeros((64, dim))
         self._masks: list[int] = []
         self._ids: list[str | None] = []
         self._slots: dict[str, int] = {}
@@ -33,7 +38,8 @@ class ExactIndex:
         if not used or not len(queries):
             empty: Floats = np.zeros(0, np.float32)
             return [[] for _ in queries], [empty for _ in queries]
-        scores = np.round(queries @ self._vectors[:used].T, DECIMALS)
+        products = queries.astype(np.float64) @ self._vectors[:used].T
+        scores: Floats = np.round(products, DECIMALS).astype(np.float32)
         holes = [slot for slot, record_id in enumerate(self._ids) if record_id is None]
         scores[:, holes] = -np.inf
         best = self._best(scores, min(k, len(self._slots)))
@@ -56,7 +62,7 @@ class ExactIndex:
         self.remove(ids)
         start, end = len(self._ids), len(self._ids) + len(ids)
         if end > len(self._vectors):
-            grown = np.zeros((max(end, 2 * len(self._vectors)), self._vectors.shape[1]), np.float32)
+            grown = np.zeros((max(end, 2 * len(self._vectors)), self._vectors.shape[1]))
             grown[:start] = self._vectors[:start]
             self._vectors = grown
         self._vectors[start:end] = vectors
@@ -83,4 +89,4 @@ class ExactIndex:
 
     def vectors(self, ids: Sequence[str]) -> tuple[Floats, list[int]]:
         slots = [self._slots[record_id] for record_id in ids]
-        return self._vectors[slots], [self._masks[slot] for slot in slots]
+        return self._vectors[slots].astype(np.float32), [self._masks[slot] for slot in slots]

@@ -70,10 +70,13 @@ class GrowingIndex:
         """Read what `save` wrote. Raises OSError, ValueError, KeyError or RuntimeError for anything else."""
         index = cls(dim, exact_below, options)
         rows = orjson.loads((directory / _ROWS).read_bytes())
+        if not isinstance(rows, dict):
+            raise ValueError(f"{_ROWS} holds no rows")  # noqa: TRY004  # what it holds is a value here, not a type
         if (directory / _GRAPH).exists():
             index._inner = HnswIndex.load_graph(directory / _GRAPH, dim, options, rows, rows["next_label"])
         elif rows["ids"]:
-            vectors = np.load(directory / _VECTORS).astype(np.float32)
+            with (directory / _VECTORS).open("rb") as file:  # `np.load` would guess what else the file may be
+                vectors = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)
             if vectors.shape != (len(rows["ids"]), dim):
                 raise ValueError(f"vectors of shape {vectors.shape} for {len(rows['ids'])} ids of {dim} dimensions")
             index._inner.add(rows["ids"], vectors, rows["masks"])

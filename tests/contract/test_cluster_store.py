@@ -571,6 +571,6 @@ def test_bad_arguments_are_refused_together() -> None:
 
 
 def test_two_scopes_never_share_a_key() -> None:
-    scopes = ["a", "a/b", "a}:records", "{a}", "a%2Fb", ""]
+    scopes = ["a", "b", "a/b", "a}:records", "{a}", "a%2Fb", ""]
     held = [redis_layout.Names("p", profile, scope, KEY).head for profile in ("x", "x/a") for scope in scopes]
     assert len(set(held)) == len(held)

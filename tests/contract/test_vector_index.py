@@ -284,7 +284,7 @@ def test_promotion_loses_nothing() -> None:
     assert list(index.vectors(["r99"])[1]) == [99 % 32]
 
 
-# saving: GrowingIndex
+# Saving, which only GrowingIndex does.
 
 
 def reloaded(index: GrowingIndex, folder: Path, exact_below: int) -> GrowingIndex:
@@ -336,7 +336,7 @@ def test_what_is_not_a_saved_index_is_refused(tmp_path: Path, exact_below: int) 
                 GrowingIndex.load(folder, DIM, exact_below, OPTIONS)
 
 
-# random lives
+# Random lives.
 
 
 class LifeOfAnIndex(RuleBasedStateMachine):

@@ -86,6 +86,14 @@ def by_cluster(changes: Iterable[Change]) -> Mapping[str, list[ClusterChange]]:
 
 @EXAMPLES
 @given(lives(IDS))
+@example(
+    [
+        *(Upsert("r0", 0, 1.0), Upsert("r1", 0, 1.0, {"r0": True})),
+        *(Upsert("r2", 0, 1.0), Upsert("r3", 0, 1.0, {"r2": True})),
+        Upsert("r4", 0, 1.0, {"r0": True, "r2": True}),
+        Erase("r4"),  # falls into two clusters of records that this row does not name
+    ]
+)
 def test_clusters_are_the_connected_components_of_the_duplicates(steps: list[Step]) -> None:
     store = MemoryClusters()
     play(store, steps)
@@ -230,6 +238,14 @@ def test_no_cluster_outgrows_the_cap_and_what_is_held_joins_nothing(steps: list[
         Upsert("r3", 0, 0.25, {"r0": True}),
         Upsert("r2", 0, 0.5, {"r3": True, "r0": False}),
         Upsert("r3", 1, 1.0, {"r0": True}),  # takes r2's only duplicate away
+    ],
+    1_000,
+)
+@example(
+    [
+        *(Upsert("r0", 0, 1.0), Upsert("r1", 0, 1.0, {"r0": True})),
+        Upsert("r2", 0, 1.0, {"r1": True, "r0": False}),
+        Upsert("r2", 0, 1.0, {"r0": False}),  # the pair was there before, but nobody was asked
     ],
     1_000,
 )

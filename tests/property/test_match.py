@@ -174,7 +174,8 @@ def new_stage(
 ) -> MatchStage:
     made = encoders()
     chosen = MatchSettings(made.profile.name, VECTORS, made.fingerprint, KEY, TOPICS, k, max_size, snapshot_records)
-    return MatchStage(chosen, WeightedFusion(made.layout, made.profile.fusion), store, snapshots or NoSnapshots(), index)
+    fusion = WeightedFusion(made.layout, made.profile.fusion)
+    return MatchStage(chosen, fusion, store, NoSnapshots() if snapshots is None else snapshots, index)
 
 
 def batches(messages: Sequence[Message], cuts: Iterable[int]) -> Iterator[Sequence[Message]]:

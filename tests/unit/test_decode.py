@@ -237,7 +237,8 @@ def test_a_record_is_born_at_its_own_time(seen: object, born_ms: int) -> None:
 
 @pytest.mark.parametrize(("stamp", "taken"), [(2**62, LAST_MS), (-1, 0), (-(2**63), 0), (0, 0)])
 def test_a_timestamp_that_no_clock_shows_is_moved_to_one_that_is(stamp: int, taken: int) -> None:
-    for value in (None, {}):
+    values: list[dict[str, object] | None] = [None, {}]
+    for value in values:
         assert decode(message(value, timestamp_ms=stamp), PERSON).ingested_ms == taken
 
 
