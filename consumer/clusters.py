@@ -93,7 +93,10 @@ class Book:
         hidden = self._hidden(left)
         old_edges = self._drop_edges(vector.id)
         fragments = self._fragments(vector.id)
-        self._records[vector.id] = RecordState(vector.source, vector.born_ms, vector.quality)
+        state = self._records.get(vector.id)
+        # an update does not make a record younger
+        born_ms = min(vector.born_ms, state.born_ms) if state else vector.born_ms
+        self._records[vector.id] = RecordState(vector.source, born_ms, vector.quality)
         self._erased.pop(vector.id, None)
         group = _Group({vector.id})
         known = [match for match in matches if match.id in self]

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from consumer.errors import TooManyRejectsError, TransientError
+from consumer.errors import StoreError, TooManyRejectsError, TransientError
 from consumer.metrics import METRICS
 from consumer.ports import Publisher, Source
 from consumer.records import Message, Outgoing, Position, Rejected
@@ -96,7 +96,10 @@ class Loop:
         """One batch; returns how many messages it had."""
         name = self._stage.name
         with METRICS.step_seconds.labels(name, "poll").time():
-            messages = self._source.poll(self._limits.batch_records, self._limits.poll_seconds)
+            # a partition that is assigned claims its scopes in the store
+            messages = self._patiently(self._poll, StoreError)
+        if messages is None:
+            return 0
         started = time.perf_counter()
         result = self._patiently(lambda: self._stage.process(messages))
         if result is None:
@@ -109,6 +112,9 @@ class Loop:
         self._account(messages, result, time.perf_counter() - started)
         return len(messages)
 
+    def _poll(self) -> Sequence[Message]:
+        return self._source.poll(self._limits.batch_records, self._limits.poll_seconds)
+
     def _send(self, outgoing: Sequence[Outgoing], messages: Sequence[Message]) -> None:
         name = self._stage.name
         with METRICS.step_seconds.labels(name, "publish").time():
@@ -117,13 +123,13 @@ class Loop:
         with METRICS.step_seconds.labels(name, "commit").time():
             self._source.commit(last_positions(messages))
 
-    def _patiently(self, call: Callable[[], _T]) -> _T | None:
+    def _patiently(self, call: Callable[[], _T], away: type[TransientError] = TransientError) -> _T | None:
         """Repeat the call while a service is away, saying so; None when told to stop meanwhile."""
         wait = _FIRST_WAIT_SECONDS
         while True:
             try:
                 value = call()
-            except TransientError as error:
+            except away as error:
                 if not self.pulse.waiting:
                     _log.warning("waiting", stage=self._stage.name, reason=str(error))
                 self.pulse.waiting = str(error)

@@ -71,6 +71,8 @@ class _Scope:
     index: VectorIndex
     applied: int
     """Last offset whose changes are in the store."""
+    in_doubt: bool = False
+    """A write was tried whose answer never came: only the store knows how far it is."""
     dirty: bool = True
     """Its outbox may hold entries; true at first, since a predecessor may have left some."""
     owed: int = -1
@@ -179,6 +181,7 @@ class MatchStage:
                 if scope.owed >= 0:
                     self._store.acknowledge(scope.name, owned.epoch, scope.owed)
                     scope.owed = -1
+                    scope.dirty = False
             if owned.since_snapshot >= self._settings.snapshot_records:
                 self._snapshot(owned)
         now = self._now_ms()
@@ -189,28 +192,47 @@ class MatchStage:
 
     def _route(self, owned: _Partition, batch: Sequence[Message], rejected: list[Rejected]) -> Mapping[str, list[Row]]:
         """Messages of a partition as rows of their scopes. An erasure goes to the scopes that have the record."""
-        rows: dict[str, list[Row]] = {}
-        ids: dict[str, set[str]] = {}
+        unpacked: list[Row] = []
         for message in batch:
             try:
                 item = unpack(message, self._settings.fingerprint, self._fusion.layout.dim)
+                unpacked.append(Row(item, message.position))
             except RejectedError as error:
                 rejected.append(Rejected(message, STAGE, str(error)))
-                continue
-            if isinstance(item, Vector):
-                scopes: Iterable[str] = [item.scope]
-                if item.scope not in owned.scopes:
-                    applied = self._claim(item.scope, owned)
-                    owned.scopes[item.scope] = _Scope(item.scope, self._new_index(), applied)
-            else:
-                scopes = [s.name for s in owned.scopes.values() if item.id in s.index or item.id in ids.get(s.name, ())]
+        for name in {row.item.scope: None for row in unpacked if isinstance(row.item, Vector)}:
+            if name not in owned.scopes:
+                owned.scopes[name] = _Scope(name, self._new_index(), self._claim(name, owned))
+        holders = self._holders(owned, [row for row in unpacked if isinstance(row.item, Erasure)])
+        rows: dict[str, list[Row]] = {}
+        for row in unpacked:
+            item = row.item
+            scopes: Iterable[str] = [item.scope] if isinstance(item, Vector) else holders[item.id]
             for scope in scopes:
-                rows.setdefault(scope, []).append(Row(item, message.position))
-                ids.setdefault(scope, set()).add(item.id)
+                rows.setdefault(scope, []).append(row)
+                if isinstance(item, Vector) and item.id in holders:
+                    holders[item.id].add(scope)
         return rows
+
+    def _holders(self, owned: _Partition, erasures: Sequence[Row]) -> Mapping[str, set[str]]:
+        """Erased record → scopes that have it: in their index, or in the store alone.
+
+        A tombstone lets compaction take the vector away, so a replay may meet the tombstone only.
+        """
+        holders: dict[str, set[str]] = {row.item.id: set() for row in erasures}
+        for scope in owned.scopes.values() if erasures else ():
+            indexed = [record_id for record_id in holders if record_id in scope.index]
+            live = {row.item.id for row in erasures if row.position.offset > scope.applied}
+            strangers = sorted(live.difference(indexed))
+            stored = self._store.known(scope.name, strangers).records if strangers else {}
+            for record_id in (*indexed, *stored):
+                holders[record_id].add(scope.name)
+        return holders
 
     def _process_scope(self, owned: _Partition, scope: _Scope, rows: Sequence[Row]) -> None:
         step = METRICS.step_seconds.labels
+        if scope.in_doubt:
+            scope.applied = self._claim(scope.name, owned)
+            scope.in_doubt = False
         with step(STAGE, "read").time():
             known = self._store.known(scope.name, list({row.item.id for row in rows}))
         replayed = [row for row in rows if row.position.offset <= scope.applied]
@@ -222,7 +244,7 @@ class MatchStage:
         METRICS.stale.inc(len(live) - len(fresh))
         with step(STAGE, "match").time():
             matches = match_rows(fresh, scope.index, self._fusion, self._settings.neighbours)
-        self._apply(owned, scope, fresh, matches, live[-1].position.offset)
+        self._apply(owned, scope, fresh, matches, live[-1].position.offset, edges=_changes_known(fresh, known))
         with step(STAGE, "index").time():
             _index(scope.index, fresh)
         scope.dirty = True
@@ -230,16 +252,21 @@ class MatchStage:
         self._ingested_ms += [row.item.ingested_ms for row in live]
 
     def _apply(
-        self, owned: _Partition, scope: _Scope, rows: Sequence[Row], matches: Sequence[Sequence[Match]], offset: int
+        self,
+        owned: _Partition,
+        scope: _Scope,
+        rows: Sequence[Row],
+        matches: Sequence[Sequence[Match]],
+        offset: int,
+        *,
+        edges: bool,
     ) -> None:
         """Turn matches into changes and write them. Rows may be empty: the offset still counts as applied."""
         mint = Minter(self._settings.mint_key, self._settings.profile, scope.name)
         records = {row.item.id for row in rows} | {match.id for found in matches for match in found}
         step = METRICS.step_seconds.labels
         with step(STAGE, "read").time():
-            state = self._store.read(
-                scope.name, sorted(records), [mint(r) for r in sorted(records)], edges=_changes_known(rows, scope.index)
-            )
+            state = self._store.read(scope.name, sorted(records), [mint(r) for r in sorted(records)], edges=edges)
         book = Book(state, mint, self._settings.max_cluster_size)
         renderer = EventRenderer(self._settings.profile, scope.name, self._settings.fingerprint)
         outbox: list[OutboxEntry] = []
@@ -251,29 +278,35 @@ class MatchStage:
                 METRICS.changes.labels(change.kind).inc()
                 outbox.append(renderer.entry(change, cause))
         with step(STAGE, "apply").time():
+            scope.in_doubt = True
             applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, book.update(outbox))
+            scope.in_doubt = False
         if not applied:
             _log.info("already applied", partition=owned.number, offset=offset)
 
     def _collect(self) -> list[Outgoing]:
         """Everything in the outboxes of the owned scopes, and the present state of the clusters it tells of."""
         outgoing: list[Outgoing] = []
+        owed: dict[str, tuple[_Scope, int]] = {}
         topics = self._settings.topics
         for owned in self._partitions.values():
             for scope in owned.scopes.values():
                 if not scope.dirty:
                     continue
                 entries = self._store.outbox(scope.name)
-                scope.dirty = False
                 if not entries:
+                    scope.dirty = False
                     continue
-                scope.owed = entries[-1][0]
                 names = {"events": topics.events, "possible": topics.possible}
                 outgoing += [Outgoing(names[e.stream], e.key.encode(), e.value) for _, e in entries]
                 changed = sorted({e.key for _, e in entries if e.stream == "events"})
                 renderer = EventRenderer(self._settings.profile, scope.name, self._settings.fingerprint)
                 now = self._store.clusters(scope.name, changed)
                 outgoing += [Outgoing(topics.clusters, cid.encode(), renderer.state(cid, c)) for cid, c in now.items()]
+                owed[scope.name] = scope, entries[-1][0]
+        # only now: where the store failed on the way, this is called again and must find all of it
+        for scope, sequence in owed.values():
+            scope.owed = sequence
         return outgoing
 
     # upkeep
@@ -327,15 +360,21 @@ def _is_stale(source: Position, seen: Position | None) -> bool:
     )
 
 
-def _changes_known(rows: Sequence[Row], index: VectorIndex) -> bool:
-    """Whether a row updates or erases a record, so that the edges around it matter."""
+def _changes_known(rows: Sequence[Row], known: Known) -> bool:
+    """Whether a row updates or erases a record, so that the edges around it matter.
+
+    The store is asked, not the index: a replay of a compacted topic does not meet what was replaced since.
+    """
     ids = [row.item.id for row in rows]
-    return len(set(ids)) < len(ids) or any(record_id in index for record_id in ids)
+    return len(set(ids)) < len(ids) or any(record_id in known.records for record_id in ids)
 
 
 def _index(index: VectorIndex, rows: Sequence[Row]) -> None:
-    """Bring the index to where it is after the rows."""
-    last = {row.item.id: row.item for row in rows}
+    """Bring the index to where it is after the rows, and in the order it would be in had they come one by one."""
+    last: dict[str, Vector | Erasure] = {}
+    for row in rows:
+        last.pop(row.item.id, None)
+        last[row.item.id] = row.item
     index.remove([item.id for item in last.values() if isinstance(item, Erasure)])
     added = [item for item in last.values() if isinstance(item, Vector)]
     if added:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from consumer.errors import SettingsError
 from consumer.records import (
     Cluster,
     Embeddings,
@@ -151,6 +152,14 @@ class Known:
     erased: Mapping[str, Position]
 
 
+def moved_scope(scope: str, partition: int) -> SettingsError:
+    """The error for a scope that turns up in another partition than it has lived in."""
+    return SettingsError(
+        f"scope {scope} lived in partition {partition} of the vectors topic and now comes in another: the number of "
+        "partitions was changed. Set it back, or use a new topic and another redis.prefix."
+    )
+
+
 class ClusterStore(Protocol):
     """Assignments, clusters, evidence and the outbox. Every write is fenced by an epoch and atomic for its scope.
 
@@ -164,7 +173,10 @@ class ClusterStore(Protocol):
         """Scopes ever claimed in this partition."""
 
     def claim(self, scope: str, partition: int, epoch: int) -> int:
-        """Make `epoch` the only one that may write the scope; returns the last applied offset, -1 for none."""
+        """Make `epoch` the only one that may write the scope; returns the last applied offset, -1 for none.
+
+        Raises SettingsError (`moved_scope`) when the scope was applied from another partition before.
+        """
 
     def known(self, scope: str, records: Sequence[str]) -> Known:
         """What the store knows of records themselves: their state, or that they were erased of late."""

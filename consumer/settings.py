@@ -37,7 +37,9 @@ class KafkaSettings(_Frozen):
     """The brokers, and the names this deployment uses on them."""
 
     bootstrap_servers: str = Field(default="", description="Brokers, `host:port[,host:port]`. Required by `dedup run`.")
-    group: str = Field(default="dedup", description="Prefix of the consumer groups `<group>.<profile>.encode` and `….match`.")
+    group: str = Field(
+        default="dedup", description="Prefix of the consumer groups `<group>.<profile>.encode` and `….match`."
+    )
     properties: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="Any librdkafka property, for every client: `security.protocol`, `sasl.password`, … "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from consumer.errors import FencedError
-from consumer.ports import Known, Neighbourhood
+from consumer.ports import Known, Neighbourhood, moved_scope
 from consumer.records import (
     Cluster,
     Evidence,
@@ -61,8 +61,10 @@ class MemoryClusters:
     def claim(self, scope: str, partition: int, epoch: int) -> int:
         self._partitions.setdefault(partition, set()).add(scope)
         held = self._scopes.setdefault(scope, _Scope())
-        if held.epoch > epoch:
-            raise _fenced(scope, held.epoch, epoch)
+        if (newest := max(held.epoch, self._epochs.get(partition, 0))) > epoch:
+            raise _fenced(scope, newest, epoch)
+        for other in held.applied.keys() - {partition}:
+            raise moved_scope(scope, other)
         held.epoch = epoch
         return held.applied.get(partition, -1)
 

@@ -12,7 +12,7 @@ import msgpack
 from consumer.adapters import redis_layout as layout
 from consumer.adapters.redis_connection import RedisConnection, Script
 from consumer.errors import FencedError, SettingsError, StoreError
-from consumer.ports import Known, Neighbourhood
+from consumer.ports import Known, Neighbourhood, moved_scope
 from consumer.records import Cluster, Evidence, OutboxEntry, Position, Retired, ScopeUpdate
 
 # `apply` must not fail between two writes, so each command it uses is tried here in a form that changes nothing: an
@@ -21,6 +21,10 @@ _CLAIM = Script("""
 local head, outbox, probe = KEYS[1], KEYS[2], KEYS[3]
 local stored = redis.call('HGET', head, 'epoch') or '0'
 if tonumber(stored) > tonumber(ARGV[1]) then return {'fenced', stored} end
+for _, field in ipairs(redis.call('HKEYS', head)) do
+  local partition = string.match(field, '^applied:(.+)$')
+  if partition and partition ~= ARGV[2] then return {'elsewhere', partition} end
+end
 redis.call('HSET', head, 'epoch', ARGV[1])
 redis.call('HINCRBY', head, 'seq', 0)
 redis.call('HDEL', head, '')
@@ -101,8 +105,7 @@ class RedisClusters:
         self._erased_ttl_seconds = erased_ttl_seconds
 
     def take_epoch(self, partition: int) -> int:
-        epochs = layout.partition_name(self._prefix, self._profile, "epochs")
-        return int(self._redis.execute("HINCRBY", epochs, partition, 1))
+        return int(self._redis.execute("HINCRBY", self._epochs_name(), partition, 1))
 
     def scopes(self, partition: int) -> Sequence[str]:
         return sorted(scope.decode() for scope in self._redis.execute("SMEMBERS", self._scopes_name(partition)))
@@ -111,6 +114,11 @@ class RedisClusters:
         # Another slot, so another command, and first: a scope that is claimed but not listed would be lost from
         # sight, one that is listed and not claimed is merely empty.
         self._redis.execute("SADD", self._scopes_name(partition), scope)
+        # Whoever takes the partition over lists its scopes after taking an epoch. So either it has done that before
+        # the next line, which shows it, or it finds this scope in the list and claims it away.
+        newest = int(self._redis.execute("HGET", self._epochs_name(), partition) or 0)
+        if newest > epoch:
+            _unfence(scope, epoch, b"fenced", str(newest).encode())
         names = self._names(scope)
         status, value = self._redis.run(_CLAIM, [names.head, names.outbox, names.probe], [epoch, partition])
         _unfence(scope, epoch, status, value)
@@ -204,6 +212,9 @@ class RedisClusters:
     def _names(self, scope: str) -> layout.Names:
         return layout.Names(self._prefix, self._profile, scope, self._key)
 
+    def _epochs_name(self) -> str:
+        return layout.partition_name(self._prefix, self._profile, "epochs")
+
     def _scopes_name(self, partition: int) -> str:
         return layout.partition_name(self._prefix, self._profile, "scopes", partition)
 
@@ -231,6 +242,8 @@ class RedisClusters:
 
 
 def _unfence(scope: str, epoch: int, status: bytes, value: bytes = b"") -> None:
+    if status == b"elsewhere":
+        raise moved_scope(scope, int(value))
     if status == b"fenced":
         raise FencedError(
             f"scope {scope!r} belongs to epoch {value.decode()}, this matcher holds epoch {epoch}: another matcher "

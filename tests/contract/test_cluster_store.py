@@ -132,7 +132,8 @@ def test_a_claim_lists_the_scope_and_tells_the_last_offset(store: ClusterStore) 
     assert store.apply("a", PARTITION, epoch, 7, update())
     assert store.claim("a", PARTITION, epoch + 1) == 7
     assert store.claim("b", PARTITION, epoch + 1) == -1
-    assert store.claim("a", PARTITION + 1, epoch + 1) == -1
+    with pytest.raises(SettingsError, match=f"lived in partition {PARTITION}"):
+        store.claim("a", PARTITION + 1, epoch + 1)
 
 
 def test_an_older_epoch_can_do_nothing_and_changes_nothing(store: ClusterStore) -> None:

@@ -247,23 +247,26 @@ def life(seed: int, n: int = 70) -> list[Step]:
 
 
 def contents(store: ClusterStore) -> Any:
-    """All that a store holds, apart from epochs, offsets and (Redis) the time left to the marks of erased records."""
+    """All that a store holds, apart from epochs, offsets, lists of scopes, and the erasure marks of records that are back."""
     if isinstance(store, MemoryClusters):
         names = ("sequence", "records", "assignments", "clusters", "members", "edges", "outbox")
-        held = store._scopes.items()
+        held = [(scope, s) for scope, s in store._scopes.items() if s.sequence or s.records or s.erased]
         erased = {scope: {r: m[0] for r, m in s.erased.items() if r not in s.records} for scope, s in held}
         return {scope: {name: getattr(s, name) for name in names} for scope, s in held}, erased
     assert isinstance(store, RedisClusters)
     prefix = f"{store._prefix}:".encode()
+    back = {store._names(s).erased(r.decode()).encode() for s in SCOPES for r in _hash_keys(store, s)}
     with Redis.from_url(store._redis._url) as client:
         dump: dict[bytes, Any] = {}
         for key in client.scan_iter(prefix + b"*", count=1000):
             name = key.removeprefix(prefix)
-            if name.endswith(b":epochs"):
+            if name.endswith(b":epochs") or b"}:scopes:" in name or key in back:
                 continue
             kind = client.type(key)
             if kind == b"hash":
-                dump[name] = {k: v for k, v in client.hgetall(key).items() if k == b"seq" or not name.endswith(b":head")}
+                dump[name] = {
+                    k: v for k, v in client.hgetall(key).items() if k == b"seq" or not name.endswith(b":head")
+                }
             elif kind == b"zset":
                 dump[name] = client.zrange(key, 0, -1)
             elif kind == b"set":
@@ -271,6 +274,10 @@ def contents(store: ClusterStore) -> Any:
             else:
                 dump[name] = client.get(key)
         return dump
+
+
+def _hash_keys(store: RedisClusters, scope: str) -> Sequence[bytes]:
+    return cast("Sequence[bytes]", store._redis.execute("HKEYS", store._names(scope).records))
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -374,7 +381,9 @@ def test_a_store_that_fails_at_any_step_is_waited_out(world: World, undisturbed:
     assert_same(world, undisturbed)
 
 
-@pytest.mark.parametrize("mark", ["before store.read", "before store.apply", "after store.apply", "before store.clusters"])
+@pytest.mark.parametrize(
+    "mark", ["before store.read", "before store.apply", "after store.apply", "before store.clusters"]
+)
 def test_a_store_that_fails_and_then_a_crash_change_nothing(world: World, undisturbed: World, mark: str) -> None:
     trap, death = Trap(mark, 4, StoreError("the store is away")), Trap("before snapshots.save", 3, Died())
 
@@ -421,7 +430,9 @@ def test_a_matcher_that_lost_its_partition_cannot_write(world: World, seen: int,
     assert owner.process([]).outgoing == []
 
 
-@pytest.mark.parametrize(("mark", "n"), [("before store.apply", 3), ("after store.apply", 5), ("after store.outbox", 4)])
+@pytest.mark.parametrize(
+    ("mark", "n"), [("before store.apply", 3), ("after store.apply", 5), ("after store.outbox", 4)]
+)
 def test_a_redis_that_is_killed_is_waited_for(redis_server: Server, tmp_path: Path, mark: str, n: int) -> None:
     steps = life(SEED)
     undisturbed = World(redis_store(redis_server.address, "undisturbed"), tmp_path / "undisturbed", steps)

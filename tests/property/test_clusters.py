@@ -28,7 +28,8 @@ class Graph:
         if isinstance(step, Erase):
             self.records.pop(step.id, None)
             return
-        self.records[step.id] = step
+        before = self.records.get(step.id)
+        self.records[step.id] = replace(step, born_ms=min(step.born_ms, before.born_ms)) if before else step
         for other, duplicate in step.matches.items():
             if other in self.records:
                 self.edges[frozenset((step.id, other))] = duplicate

@@ -64,6 +64,5 @@ def test_second_signups_are_typed_anew_and_still_alike() -> None:
             same.append(float(vectors[i] @ vectors[j]))
             other.append(float(vectors[i] @ vectors[j - 1]))
     assert len(same) > 150
-    assert sum(same) / len(same) > 0.65
-    assert sum(other) / len(other) < 0.3
+    assert sum(same) / len(same) > sum(other) / len(other) + 0.3
     assert max(Counter(s.person for s in made).values()) > 2, "some come more than twice"
