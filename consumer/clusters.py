@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from consumer.evidence import EvidenceGraph, Pair
 from consumer.ports import Neighbourhood
 from consumer.records import (
     Cause,
@@ -74,15 +75,13 @@ class Book:
         self._assigned_before = {r: cid for cid, cluster in state.clusters.items() for r in cluster.members}
         self._assigned: dict[str, str | None] = dict(self._assigned_before)
         self._clusters = dict(state.clusters)
-        self._edges = {record: dict(edges) for record, edges in state.edges.items()}
+        self._evidence = EvidenceGraph(state.edges)
         self._free = set(state.free)
         self._before = state
         self._mint = mint
         self._max_size = max_size
         self._retired: dict[str, Retired] = {}
         self._erased: dict[str, Position] = dict(state.erased)
-        self._put: dict[tuple[str, str], Evidence] = {}
-        self._dropped: set[tuple[str, str]] = set()
 
     def __contains__(self, record_id: str) -> bool:
         return self._records.get(record_id) is not None
@@ -91,7 +90,7 @@ class Book:
         """Add a record, or replace it, given everything it matches now."""
         left = self._assigned.get(vector.id)
         hidden = self._hidden(left)
-        old_edges = self._drop_edges(vector.id)
+        old_edges = self._evidence.drop(vector.id)
         fragments = self._fragments(vector.id)
         state = self._records.get(vector.id)
         # an update does not make a record younger
@@ -109,7 +108,7 @@ class Book:
         """Forget a record and everything known of it; its cluster is judged again without it."""
         left = self._assigned.get(record_id)
         hidden = self._hidden(left)
-        old_edges = self._drop_edges(record_id)
+        old_edges = self._evidence.drop(record_id)
         groups = [_Group(members) for members in self._fragments(record_id)]
         self._erased[record_id] = cause.source
         changes = self._settle(groups, record_id, left, [], cause)
@@ -130,23 +129,14 @@ class Book:
             clusters={**live, **self._retired},
             members_put={cid: [r for r, m in c.members.items() if known[cid].get(r) != m] for cid, c in live.items()},
             members_dropped={cid: [r for r in known[cid] if r not in c.members] for cid, c in live.items()},
-            edges=list(self._put.values()),
-            edges_dropped=sorted(self._dropped - self._put.keys()),
+            edges=self._evidence.put,
+            edges_dropped=self._evidence.dropped,
             erased={r: p for r, p in self._erased.items() if before.erased.get(r) != p},
             outbox=outbox,
         )
 
-    # edges
-
-    def _drop_edges(self, record_id: str) -> list[Evidence]:
-        dropped = list(self._edges.pop(record_id, {}).values())
-        for edge in dropped:
-            self._edges.get(edge.other(record_id), {}).pop(record_id, None)
-            self._put.pop((edge.a, edge.b), None)
-            self._dropped.add((edge.a, edge.b))
-        return dropped
-
     def _link(self, group: _Group, fragments: list[set[str]], record_id: str, match: Match) -> Evidence:
+        """Join what the match holds together, unless that would be too large."""
         held = None
         if match.duplicate and match.id not in group.members:
             others = self._companions(fragments, match.id)
@@ -154,12 +144,7 @@ class Book:
                 held = SIZE_CAP
             else:
                 group.members |= others
-        a, b = sorted((record_id, match.id))
-        edge = Evidence(a, b, match, held)
-        self._edges.setdefault(a, {})[b] = edge
-        self._edges.setdefault(b, {})[a] = edge
-        self._put[a, b] = edge
-        return edge
+        return self._evidence.link(record_id, match, held)
 
     def _companions(self, fragments: list[set[str]], record_id: str) -> set[str]:
         """The records that come along when `record_id` is joined."""
@@ -170,24 +155,9 @@ class Book:
         return set(self._clusters[cid].members) if cid else {record_id}
 
     def _fragments(self, record_id: str) -> list[set[str]]:
-        """What the record's cluster falls into without it, oldest fragment first by member id."""
+        """What the record's cluster falls into without it."""
         cid = self._assigned.get(record_id)
-        if not cid:
-            return []
-        rest = set(self._clusters[cid].members) - {record_id}
-        fragments = []
-        while rest:
-            reached, frontier = set[str](), [min(rest)]
-            while frontier:
-                record = frontier.pop()
-                reached.add(record)
-                edges = self._edges.get(record, {})
-                frontier += [o for o, edge in edges.items() if edge.joins and o in rest and o not in reached]
-            fragments.append(reached)
-            rest -= reached
-        return fragments
-
-    # identity
+        return self._evidence.components(self._clusters[cid].members.keys() - {record_id}) if cid else []
 
     def _settle(
         self, groups: list[_Group], cause_id: str, left: str | None, evidence: Sequence[Evidence], cause: Cause
@@ -303,14 +273,11 @@ class Book:
             merged_into=heir,
         )
 
-    def _hidden(self, cluster_id: str | None) -> dict[tuple[str, str], Evidence]:
-        """The edges inside a cluster that do not join: nobody is asked about them while other edges do."""
-        members = self._clusters[cluster_id].members if cluster_id else {}
-        near = (edge for r in members for edge in self._edges.get(r, {}).values() if not edge.joins)
-        return {(e.a, e.b): e for e in near if e.a in members and e.b in members}
+    def _hidden(self, cluster_id: str | None) -> dict[Pair, Evidence]:
+        return self._evidence.apart_within(self._clusters[cluster_id].members) if cluster_id else {}
 
     def _possible(
-        self, hidden: Mapping[tuple[str, str], Evidence], old: Iterable[Evidence], new: Iterable[Evidence]
+        self, hidden: Mapping[Pair, Evidence], old: Iterable[Evidence], new: Iterable[Evidence]
     ) -> list[Change]:
         """Pairs that a person should see, some of them because their cluster came apart, and pairs whose edge went."""
         before = {(e.a, e.b): e for e in old if not e.joins}

@@ -153,7 +153,7 @@ class MatchingSettings(_Frozen):
     """Decisions."""
 
     max_cluster_size: Annotated[int, Field(ge=2)] = Field(
-        default=500, description="A match that would make a larger cluster is held for a person."
+        default=100, description="A match that would make a larger cluster is held for a person."
     )
     erased_days: Positive = Field(default=7, description="How long a late copy of an erased record is recognised.")
 
