@@ -24,6 +24,16 @@ _FAMILY = """
     Santos Schneider Sharma Silva Singh Sokolov Stewart Szabó Takahashi Tanaka Teixeira Torres Ueda Vandenberg
     Vasquez Virtanen Vogel Walker Weber Wójcik Yamamoto Yildiz Zhang Zielińska Żukowski
 """.split()  # noqa: SIM905  # a hundred lines less
+_STEMS = """
+    Ader Alt Arn Bal Ber Bor Bran Cal Car Cor Dal Dor Dra Eck El Esp Fal Far Fen Gar Gel Gor Hal Har Hof Il Jan Jor Kal
+    Kar Kel Kor Lan Lind Lor Mal Mar Mor Nor Ny Ob Or Pal Par Pet Quen Ran Rod Ros Sal San Sten Tal Tor Ul Val Vik Vor
+    Wal Wes Wil Yor Zan Zel
+""".split()  # noqa: SIM905
+_ENDINGS = """
+    acek aldi and ano ante arov asz bach berg bo by chuk dahl dottir eira elli enko eszku ette feld gaard halter ides
+    ikov ingh ino kainen lund man mann mont nen ogan ola ovic owska quist ros sen son stad stein strand tveit ula vall
+    vey wala wood yan zade
+""".split()  # noqa: SIM905
 _CITY = """
     Aarhus Accra Almería Amsterdam Antwerp Bengaluru Bergen Bilbao Birmingham Bogotá Bratislava Brno Busan
     Casablanca Cluj-Napoca Coimbra Córdoba Cork Dakar Dresden Dunedin Edinburgh Gdańsk Genoa Graz Guadalajara
@@ -69,7 +79,7 @@ def signups(count: int, seed: int, duplicate_share: float = 0.25) -> Iterator[Si
     for number in range(count):
         if people and rng.random() < duplicate_share:
             # mostly someone recent, as people who sign up twice do it soon
-            person = people[-min(len(people), 1 + int(rng.expovariate(1 / 400)))]
+            person = people[-1 - int(rng.expovariate(1 / 400)) % len(people)]
             first = False
         else:
             person = _person(rng, len(people))
@@ -79,11 +89,11 @@ def signups(count: int, seed: int, duplicate_share: float = 0.25) -> Iterator[Si
 
 
 def _person(rng: random.Random, number: int) -> _Person:
-    given, family = rng.choice(_GIVEN), rng.choice(_FAMILY)
+    given, family = rng.choice(_GIVEN), _family(rng)
     if rng.random() < 0.5:
         given = f"{given} {rng.choice(_GIVEN)}"
-    if rng.random() < 0.3:
-        family = f"{family}-{rng.choice(_FAMILY)}"
+    if rng.random() < 0.15:
+        family = f"{family}-{_family(rng)}"
     hours = (rng.randrange(24), rng.randrange(24))
     return _Person(
         number,
@@ -95,6 +105,11 @@ def _person(rng: random.Random, number: int) -> _Person:
         hours,
         rng.randrange(-8, 10),
     )
+
+
+def _family(rng: random.Random) -> str:
+    """A third are common names, the rest rare ones, as among real people."""
+    return rng.choice(_FAMILY) if rng.random() < 0.33 else rng.choice(_STEMS) + rng.choice(_ENDINGS)
 
 
 def _value(rng: random.Random, person: _Person, *, first: bool) -> dict[str, object]:

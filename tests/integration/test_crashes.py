@@ -7,13 +7,11 @@ it; broker, store and disk stay.
 import random
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
 from typing import Any, ClassVar, TypeVar, cast
 
-import orjson
 import pytest
 from redis import Redis
 
@@ -119,12 +117,14 @@ class _MarkedPublisher(MemoryPublisher):
 class _MarkedPath(PosixPath):
     """A folder in which renaming comes to marks."""
 
-    fuse: ClassVar[Fuse]
+    fuses: ClassVar[Sequence[Fuse]]
 
     def rename(self, target: Any) -> Any:
-        self.fuse("before snapshots.rename")
+        for fuse in self.fuses:
+            fuse("before snapshots.rename")
         renamed = super().rename(target)
-        self.fuse("after snapshots.rename")
+        for fuse in self.fuses:
+            fuse("after snapshots.rename")
         return renamed
 
 
@@ -196,7 +196,7 @@ class Matcher:
     """A process: loop, stage, indexes, clients."""
 
     def __init__(self, world: World, fuse: Fuse) -> None:
-        folder = type("_Folder", (_MarkedPath,), {"fuse": staticmethod(fuse)})(world.folder)
+        folder = type("_Folder", (_MarkedPath,), {"fuses": (fuse,)})(world.folder)
         snapshots = DiskSnapshots(folder, lambda path: marked(load_index(path), "index", fuse), 3600.0)
         self.stage: MatchStage = new_stage(
             marked(world.store, "store", fuse),
@@ -438,7 +438,7 @@ def test_a_redis_that_is_killed_is_waited_for(redis_server: Server, tmp_path: Pa
     undisturbed = World(redis_store(redis_server.address, "undisturbed"), tmp_path / "undisturbed", steps)
     undisturbed.run()
     world = World(redis_store(redis_server.address, "killed"), tmp_path / "state", steps)
-    starter = threading.Thread(target=lambda: (time.sleep(1), redis_server.start()))
+    starter = threading.Timer(1.0, redis_server.start)
     left = n
 
     def kill(where: str) -> None:

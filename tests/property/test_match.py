@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
@@ -36,7 +36,7 @@ SCOPE = "default"
 ALL = 1_000
 """More neighbours, or members, than any stream has records: no cut, no cap."""
 OPTIONS = HnswOptions()
-EXAMPLES = settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
 
 # --- streams -----------------------------------------------------------------------------------------------------------
@@ -127,7 +127,10 @@ CITIES = ["madrid", "madrid", "madrit", "london", None]
 def _lives(people: st.SearchStrategy[tuple[str, str | None]], n_ids: int, *, again: bool) -> st.SearchStrategy[Any]:
     ids = st.sampled_from([f"r{i}" for i in range(n_ids)])
     puts = st.builds(
-        lambda record_id, person, born: Put(record_id, *person, NOW_MS + born), ids, people, st.integers(0, 5)
+        lambda record_id, person, born: Put(record_id, person[0], person[1], NOW_MS + born),
+        ids,
+        people,
+        st.integers(0, 5),
     )
     steps: list[st.SearchStrategy[Any]] = [puts, puts, puts, st.builds(Drop, ids)]
     if again:
@@ -253,6 +256,11 @@ def sets(store: MemoryClusters) -> set[frozenset[str]]:
     return set(clusters(store).values())
 
 
+def sources(store: MemoryClusters) -> dict[str, Position]:
+    """Record → the input message that it was last made from."""
+    return {record_id: state.source for record_id, state in contents(store).get("records", {}).items()}
+
+
 def last_versions(steps: Iterable[Put | Drop]) -> list[Put]:
     """The records that are there in the end, each as it came last."""
     last: dict[str, Put | Drop] = {}
@@ -269,7 +277,12 @@ NEIGHBOURS = st.sampled_from([1, 2, 3, ALL])
 CAPS = st.sampled_from([2, 3, ALL])
 
 
+def _twins(*ids: str) -> list[Step]:
+    return [Put(record_id, "john smith", "london", NOW_MS) for record_id in ids]
+
+
 @EXAMPLES
+@example(_twins("a", "b", "a", "c"), {3}, 1, ALL)  # an update makes its record the younger of two equals
 @given(streams(), CUTS, NEIGHBOURS, CAPS)
 def test_batching_never_changes_the_answer(steps: list[Step], cuts: set[int], k: int, max_size: int) -> None:
     single, batched = MemoryClusters(), MemoryClusters()
@@ -361,6 +374,34 @@ def test_what_was_erased_or_replaced_was_never_there(steps: list[Put | Drop], cu
     for scope in stage._partitions[0].scopes.values():
         assert not [record_id for record_id in gone if record_id in scope.index]
         assert len(scope.index) == len(kept)
+
+
+@EXAMPLES
+@given(streams(again=False), CUTS, CUTS, st.data())
+def test_a_replay_of_a_compacted_topic_loses_nothing(
+    steps: list[Put | Drop], cuts: set[int], other_cuts: set[int], data: st.DataObject
+) -> None:
+    """Compaction takes the vector a matcher has applied, before the matcher has met what replaced or erased it."""
+    messages = delivered(messages_of(steps))
+    died_at = data.draw(st.integers(0, len(messages)))
+    undisturbed, store = MemoryClusters(), MemoryClusters()
+    play(steps, undisturbed)
+
+    first = new_stage(store)
+    first.assigned(0, len(messages))
+    sent = feed(first, messages[:died_at], cuts)
+    last = {message.key: message.position.offset for message in messages}
+    compacted = [message for message in messages if last[message.key] == message.position.offset]
+    second = new_stage(store)
+    second.assigned(0, len(messages))
+    sent += feed(second, compacted, other_cuts)
+
+    assert sets(store) == sets(undisturbed)
+    assert pairs(store) == pairs(undisturbed)
+    assert sources(store) == sources(undisturbed)  # not the births: an update that is all there is tells its own
+    view = view_of(values(sent, TOPICS.events))
+    assert view.gaps == []
+    assert {cid: frozenset(members) for cid, members in view.clusters.items()} == clusters(store)
 
 
 @EXAMPLES
