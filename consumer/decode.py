@@ -28,7 +28,7 @@ def decode(message: Message, profile: Profile) -> Record | Erasure:
     if message.value is None:
         return Erasure(record_id, message.position, timestamp_ms)
     content = _parse(message.value)
-    if "id" in content and content["id"] != record_id:
+    if content.get("id") not in (None, record_id):
         raise RejectedError("the value's id differs from the message key")
     fields = {}
     for name, spec in profile.fields.items():

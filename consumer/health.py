@@ -31,7 +31,7 @@ class _Quiet(WSGIRequestHandler):
 class HealthServer:
     """Serves from a thread of its own. `port` is the one in use, also when 0 was asked for.
 
-    Live: every loop turned within `stalled_seconds`. Ready: every loop does its work, and none waits for a service.
+    Live: every loop turned within `stalled_seconds`; also while models load. Ready: every loop does its work, and none waits for a service.
     Raises SettingsError when the address is taken.
     """
 
@@ -63,22 +63,24 @@ class HealthServer:
             answer: Iterable[bytes] = self._metrics(environ, start)
             return answer
         if path == "/livez":
-            return self._report(start, {name: self._stalled(pulse) for name, pulse in self._pulses.items()})
+            return _report(start, {name: self._stalled(pulse) for name, pulse in self._pulses.items()})
         if path == "/readyz":
-            return self._report(start, {name: self._unready(pulse) for name, pulse in self._pulses.items()})
+            return _report(start, {n: _unready(p) for n, p in self._pulses.items()} or {"service": "starting"})
         start("404 Not Found", [("Content-Type", "text/plain")])
         return [b"try /metrics, /livez or /readyz\n"]
-
-    def _report(self, start: "StartResponse", faults: Mapping[str, str]) -> Iterable[bytes]:
-        good = not any(faults.values()) and bool(faults)
-        start("200 OK" if good else "503 Service Unavailable", [("Content-Type", "application/json")])
-        return [orjson.dumps({name: fault or "ok" for name, fault in faults.items()} or {"service": "starting"})]
 
     def _stalled(self, pulse: Pulse) -> str:
         still = time.monotonic() - pulse.beat
         return f"no turn for {still:.0f} s" if still > self._stalled_seconds else ""
 
-    def _unready(self, pulse: Pulse) -> str:
-        if pulse.waiting:
-            return f"waiting: {pulse.waiting}"
-        return "" if pulse.ready else "catching up"
+
+def _unready(pulse: Pulse) -> str:
+    if pulse.waiting:
+        return f"waiting: {pulse.waiting}"
+    return "" if pulse.ready else "catching up"
+
+
+def _report(start: "StartResponse", faults: Mapping[str, str]) -> Iterable[bytes]:
+    status = "503 Service Unavailable" if any(faults.values()) else "200 OK"
+    start(status, [("Content-Type", "application/json")])
+    return [orjson.dumps({name: fault or "ok" for name, fault in faults.items()})]

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import structlog
 
 from consumer.clusters import Book, Minter
@@ -18,8 +17,8 @@ from consumer.events import EventRenderer
 from consumer.fusion import WeightedFusion
 from consumer.loop import Result
 from consumer.metrics import METRICS
-from consumer.neighbours import Row, match_rows
-from consumer.ports import ClusterStore, Known, SnapshotStore, VectorIndex
+from consumer.neighbours import match_rows
+from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
 from consumer.records import (
     Cause,
     Erasure,
@@ -27,10 +26,10 @@ from consumer.records import (
     Message,
     OutboxEntry,
     Outgoing,
-    Position,
     Rejected,
     Vector,
 )
+from consumer.rows import Row, bring_up_to_date, change_known, fresh_rows, is_current
 from consumer.vectors import unpack
 
 STAGE = "match"
@@ -236,17 +235,17 @@ class MatchStage:
         with step(STAGE, "read").time():
             known = self._store.known(scope.name, list({row.item.id for row in rows}))
         replayed = [row for row in rows if row.position.offset <= scope.applied]
-        _index(scope.index, [row for row in replayed if _is_current(row, known)])
+        bring_up_to_date(scope.index, [row for row in replayed if is_current(row, known)])
         live = rows[len(replayed) :]
         if not live:
             return
-        fresh = _fresh(live, known)
+        fresh = fresh_rows(live, known)
         METRICS.stale.inc(len(live) - len(fresh))
         with step(STAGE, "match").time():
             matches = match_rows(fresh, scope.index, self._fusion, self._settings.neighbours)
-        self._apply(owned, scope, fresh, matches, live[-1].position.offset, edges=_changes_known(fresh, known))
+        self._apply(owned, scope, fresh, matches, live[-1].position.offset, edges=change_known(fresh, known))
         with step(STAGE, "index").time():
-            _index(scope.index, fresh)
+            bring_up_to_date(scope.index, fresh)
         scope.dirty = True
         scope.applied = live[-1].position.offset
         self._ingested_ms += [row.item.ingested_ms for row in live]
@@ -322,61 +321,3 @@ class MatchStage:
     def _count(self) -> None:
         METRICS.partitions.labels(STAGE).set(len(self._partitions))
         METRICS.index_records.set(sum(len(s.index) for p in self._partitions.values() for s in p.scopes.values()))
-
-
-def _fresh(rows: Sequence[Row], known: Known) -> list[Row]:
-    """Rows that are news: not older than what the store or an earlier row has, and no erasure of the unknown."""
-    seen = {record_id: state.source for record_id, state in known.records.items()}
-    present = set(seen)
-    seen.update(known.erased)
-    fresh = []
-    for row in rows:
-        item = row.item
-        if _is_stale(item.source, seen.get(item.id)) or (isinstance(item, Erasure) and item.id not in present):
-            continue
-        seen[item.id] = item.source
-        if isinstance(item, Erasure):
-            present.discard(item.id)
-        else:
-            present.add(item.id)
-        fresh.append(row)
-    return fresh
-
-
-def _is_current(row: Row, known: Known) -> bool:
-    """Whether an applied row tells what the store holds now; what was replaced or erased since is not indexed again."""
-    state = known.records.get(row.item.id)
-    if isinstance(row.item, Erasure):
-        return state is None
-    return state is not None and state.source == row.item.source
-
-
-def _is_stale(source: Position, seen: Position | None) -> bool:
-    """Whether an input message is one already seen, or older. Positions of different partitions have no order."""
-    return (
-        seen is not None
-        and (seen.topic, seen.partition) == (source.topic, source.partition)
-        and source.offset <= seen.offset
-    )
-
-
-def _changes_known(rows: Sequence[Row], known: Known) -> bool:
-    """Whether a row updates or erases a record, so that the edges around it matter.
-
-    The store is asked, not the index: a replay of a compacted topic does not meet what was replaced since.
-    """
-    ids = [row.item.id for row in rows]
-    return len(set(ids)) < len(ids) or any(record_id in known.records for record_id in ids)
-
-
-def _index(index: VectorIndex, rows: Sequence[Row]) -> None:
-    """Bring the index to where it is after the rows, and in the order it would be in had they come one by one."""
-    last: dict[str, Vector | Erasure] = {}
-    for row in rows:
-        last.pop(row.item.id, None)
-        last[row.item.id] = row.item
-    index.remove([item.id for item in last.values() if isinstance(item, Erasure)])
-    added = [item for item in last.values() if isinstance(item, Vector)]
-    if added:
-        values = np.stack([item.values for item in added]).astype(np.float32)
-        index.add([item.id for item in added], values, [item.mask for item in added])

@@ -11,15 +11,8 @@ import numpy as np
 
 from consumer.fusion import DECIMALS, WeightedFusion
 from consumer.ports import VectorIndex
-from consumer.records import Erasure, Floats, Match, Position, Vector
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A vectors message, read."""
-
-    item: Vector | Erasure
-    position: Position
+from consumer.records import Erasure, Floats, Match, Vector
+from consumer.rows import Row
 
 
 @dataclass(frozen=True, slots=True)

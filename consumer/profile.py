@@ -99,7 +99,7 @@ class Profile(_Frozen):
     scope: str | None = None
     """Field whose value is the record's scope; without one all records are compared with each other."""
     born: str | None = None
-    """Field with the record's own creation time; without one it is the time of its message."""
+    """Field with the record's own creation time (the first, where it lists several); else that of its message."""
 
     @model_validator(mode="after")
     def _fields_exist(self) -> Self:
@@ -107,6 +107,9 @@ class Profile(_Frozen):
         named |= {f for f in (self.scope, self.born) if f is not None}
         if unknown := sorted(named - self.fields.keys()):
             raise ValueError(f"not among the profile's fields: {', '.join(unknown)}")
+        for role, name, wanted in (("scope", self.scope, "text"), ("born", self.born, "timestamps")):
+            if name is not None and self.fields[name].type != wanted:
+                raise ValueError(f"{role}: the field {name} must be of type {wanted}")
         return self
 
     @property

@@ -104,7 +104,19 @@ class HnswIndex:
 
     def save_graph(self, path: Path) -> None:
         """Write the graph; ids, labels and masks are the caller's to keep (`labels_and_masks`)."""
+        self._scrub()
         self._graph.save_index(str(path))
+
+    def _scrub(self) -> None:
+        """Overwrite deleted vectors: hnswlib keeps their numbers until a new vector takes their place."""
+        count = self._graph.get_current_count() - len(self)
+        if count == 0:
+            return
+        labels = np.arange(self._next, self._next + count)
+        self._next += count
+        self._graph.add_items(np.zeros((count, self._dim), np.float32), labels, num_threads=1, replace_deleted=True)
+        for label in labels.tolist():
+            self._graph.mark_deleted(label)
 
     @property
     def next_label(self) -> int:

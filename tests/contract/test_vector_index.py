@@ -388,3 +388,19 @@ class LifeOfAnIndex(RuleBasedStateMachine):
 
 TestLifeOfAnIndex = LifeOfAnIndex.TestCase
 TestLifeOfAnIndex.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_a_saved_graph_holds_nothing_of_what_was_removed(tmp_path: Path) -> None:
+    index = GrowingIndex(8, 0, HnswOptions())
+    rows = unit_rows(64, 8, seed=5)
+    index.add([f"r{i}" for i in range(64)], rows, [1] * 64)
+    index.remove(["r3", "r17", "r40"])
+    index.save(tmp_path)
+    saved = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert rows[4].tobytes() in saved
+    for gone in (3, 17, 40):
+        assert rows[gone].tobytes() not in saved
+    found, _ = index.search(rows, 5)
+    assert {"r3", "r17", "r40"}.isdisjoint(record for near in found for record in near)
+    index.add(["new"], rows[3:4], [1])
+    assert index.search(rows[3:4], 1)[0] == [["new"]]
