@@ -109,7 +109,9 @@ class PossibleEventData(TypedDict):
     scope: Scope
     kind: Annotated[
         Literal["found", "withdrawn"],
-        Field(description="`withdrawn`: the records changed, were erased or ended in one cluster; nothing to decide."),
+        Field(
+            description="`withdrawn`: a record changed, was erased, or was joined to the other. A pair that came together through other records is not withdrawn: cluster events tell."
+        ),
     ]
     evidence: EvidenceData
     config: Config
