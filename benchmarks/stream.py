@@ -46,7 +46,7 @@ class Subscriber(threading.Thread):
         self._consumer = Consumer(
             {
                 "bootstrap.servers": servers,
-                "group.id": "benchmark",
+                "group.id": f"benchmark.{topic}",
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,

@@ -1,7 +1,9 @@
 """Structured logs to standard error. Never a payload, a name or a vector: only counts, positions, reasons of ours."""
 
 import logging
+import re
 import sys
+import time
 
 import structlog
 
@@ -26,5 +28,22 @@ def configure(settings: LogSettings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Repeats())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+
+
+class _Repeats(logging.Filter):
+    """Drops what was logged a moment ago: librdkafka tries a broker that is away twenty times a second, and says so."""
+
+    _QUIET_SECONDS = 30.0
+    _VARYING = re.compile(r"\d+ms|rdkafka#\w+-\d+")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text, now = self._VARYING.sub("", record.getMessage()), time.monotonic()
+        self._logged = {said: at for said, at in self._logged.items() if now - at < self._QUIET_SECONDS}
+        return self._logged.setdefault(text, now) == now

@@ -12,7 +12,7 @@ from consumer.health import HealthServer
 from consumer.loop import Pulse
 from consumer.profile import load_profile
 from consumer.settings import Settings
-from consumer.wiring import KafkaWorker, build_encoders, create_topics, encode_worker, match_worker, require_brokers
+from consumer.wiring import KafkaWorker, build_encoders, check_brokers, create_topics, encode_worker, match_worker, require_brokers
 
 Role = Literal["all", "encode", "match"]
 _log = structlog.get_logger()
@@ -77,6 +77,8 @@ class Service:
             faults = [f"{name}: {outcome}" for name, outcome in create_topics(settings, profile) if "error" in outcome]
             if faults:
                 raise SettingsError("topics are not as they should be:\n  " + "\n  ".join(faults))
+        else:
+            check_brokers(settings)  # a consumer would wait for them without end
         encoders = build_encoders(settings, profile)
         makers: Sequence[tuple[str, Callable[[], KafkaWorker]]] = [
             ("encode", lambda: encode_worker(settings, encoders, self._stop)),

@@ -29,6 +29,7 @@ from consumer.settings import MESSAGE_MAX_BYTES, Settings
 
 Partition = tuple[str, int]
 _HOUR_SECONDS = 3600
+_BROKER_TIMEOUT_SECONDS = 15.0
 
 
 def models_directory(settings: Settings) -> Path:
@@ -100,6 +101,12 @@ def create_topics(settings: Settings, profile: Profile) -> list[tuple[str, str]]
     """Make what is missing; (name, `created` | `exists` | `error: …`) per topic. Raises BrokerError."""
     require_brokers(settings)
     return kafka_topics.create(settings.kafka.client_properties, topic_specs(settings, profile))
+
+
+def check_brokers(settings: Settings) -> None:
+    """Raise BrokerError when the cluster does not answer."""
+    require_brokers(settings)
+    kafka_topics.check(settings.kafka.client_properties, _BROKER_TIMEOUT_SECONDS)
 
 
 def require_brokers(settings: Settings) -> None:

@@ -74,6 +74,7 @@ class KafkaSource:
         self._ready: list[Message] = []
         self._failure: Exception | None = None
         self._topics_found = False
+        self._trouble = ""
         self._closed = False
         try:
             self._consumer = Consumer(
@@ -183,7 +184,7 @@ class KafkaSource:
             if trouble is not None:
                 if not is_passing(trouble):
                     raise BrokerError(explain(trouble, topic))
-                _log.warning("broker_trouble", error=explain(trouble, topic))
+                self._warn(explain(trouble))
                 return False
         self._topics_found = True
         return True
@@ -197,6 +198,7 @@ class KafkaSource:
             if raw.error() is not None:
                 self._judge(raw)
                 continue
+            self._trouble = ""
             message = received_message(raw)
             partition = (message.position.topic, message.position.partition)
             if partition in self._assigned and partition not in self._unstarted:
@@ -235,7 +237,13 @@ class KafkaSource:
         if is_hopeless(error):
             self._fail(BrokerError(explain(error)))
         else:
-            _log.warning("broker_trouble", error=explain(error))
+            self._warn(explain(error))
+
+    def _warn(self, trouble: str) -> None:
+        # librdkafka repeats itself at every attempt to connect.
+        if trouble != self._trouble:
+            _log.warning("broker_trouble", error=trouble)
+        self._trouble = trouble
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         came = [(p.topic, p.partition) for p in partitions]

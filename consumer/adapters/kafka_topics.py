@@ -110,7 +110,8 @@ def check(properties: Properties, timeout_seconds: float) -> ClusterState:
 
 def _admin(properties: Properties) -> AdminClient:
     try:
-        return AdminClient(dict(properties))
+        # What fails is raised; librdkafka itself would write the reason to standard error, twenty times a second.
+        return AdminClient({"log_level": 0, **properties})
     except (KafkaException, ValueError, TypeError) as error:
         raise client_error("admin client", error) from error
 
