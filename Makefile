@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lock docs clean
+.PHONY: help run test test-export lint lock docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -17,6 +17,9 @@ run: $(VENV)/run.stamp ## The demo: signups in, duplicate clusters out, no servi
 test: $(VENV)/dev.stamp ## Every test; those whose service is missing are skipped with the reason (in CI they fail)
 	$(BIN)/pytest
 
+test-export: $(VENV)-export/export.stamp ## The tests of `export/`, in an environment with torch (5 GB)
+	$(VENV)-export/bin/python -m pytest tests/export
+
 lint: $(VENV)/dev.stamp ## Rules, format, types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -25,12 +28,13 @@ lint: $(VENV)/dev.stamp ## Rules, format, types
 lock: $(VENV)/dev.stamp ## Resolve pyproject.toml again; `make lock UPGRADE=--upgrade` takes newer versions
 	$(LOCK) $(UPGRADE) --extra demo -o requirements.lock
 	$(LOCK) $(UPGRADE) --extra demo --extra test --extra dev -c requirements.lock --no-annotate -o requirements-dev.lock
+	$(LOCK) $(UPGRADE) --extra export --extra test -c requirements-dev.lock --no-annotate -o requirements-export.lock
 
 docs: $(VENV)/dev.stamp ## Schemas and the settings reference, from the code
 	$(BIN)/python -m consumer.schemas docs
 
 clean: ## Everything made here, the virtual environment included
-	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(VENV)-export .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find consumer export loadtest tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A stamp is newer than what it was installed from, so a second `make` installs nothing.
@@ -42,6 +46,12 @@ $(VENV)/run.stamp: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(PIP_INSTALL) -r requirements-dev.lock
 	$(PIP_INSTALL) --no-deps -e .
+	@touch $@
+
+$(VENV)-export/export.stamp: requirements-export.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)-export
+	$(VENV)-export/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-export.lock
+	$(VENV)-export/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 $(BIN)/python:

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,33 +70,26 @@ def run(role: Any, profile: str | None, config: Path | None) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of metrics and health; 0: any free one.")
 def demo(records: int, seed: int, serve: bool, port: int) -> None:
     """Watch duplicates being found in a live stream, with nothing to install or set up."""
-    from consumer.demo import demo_service, run_demo  # noqa: PLC0415  # see run
+    from consumer.demo import Seen, demo_service, run_demo  # noqa: PLC0415  # see run
 
     logs.configure(load_settings(None, {"log.level": "warning", "log.format": "console"}).log)
-    with _console.status("starting an embedded broker, Redis, and both stages"):
-        service_up = demo_service(port)
-        settings, service = service_up.__enter__()
-    try:
+    with ExitStack() as up:
+        with _console.status("starting an embedded broker, Redis, and both stages"):
+            settings, service = up.enter_context(demo_service(port))
         with _progress("signups") as bar:
             task = bar.add_task("", total=records)
-            outcome = run_demo(
-                settings,
-                service,
-                records,
-                seed,
-                lambda p: bar.update(
-                    task, completed=p.decided, description=f"{p.events} events, {p.clusters} clusters"
-                ),
-            )
+
+            def show(p: Seen) -> None:
+                bar.update(task, completed=p.decided, description=f"{p.events} events, {p.clusters} clusters")
+
+            outcome = run_demo(settings, service, records, seed, show)
         _show_examples(outcome.examples, outcome.values)
         _print_json(outcome.figures())
         if serve:
             _console.print(f"serving http://127.0.0.1:{service.port}/metrics, /livez, /readyz; Ctrl-C ends it")
-            signal.signal(signal.SIGTERM, lambda *_: service.stop())
-            signal.signal(signal.SIGINT, lambda *_: service.stop())
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: service.stop())
             service.wait()
-    finally:
-        service_up.__exit__(None, None, None)
 
 
 def _show_examples(examples: list[Mapping[str, Any]], values: Mapping[str, Mapping[str, Any]]) -> None:

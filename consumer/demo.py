@@ -26,7 +26,7 @@ from consumer.settings import Settings, load_settings
 from consumer.simulate import Signup, signups
 from consumer.wiring import topic_specs
 
-_IN_FLIGHT = 512
+_IN_FLIGHT = 64
 """Records sent and not yet decided. It keeps the latency honest, and the embedded broker, which holds 5 MiB a
 partition and drops the rest, from losing any."""
 _PATIENCE_SECONDS = 60.0
@@ -35,7 +35,7 @@ _EXAMPLE_MEMBERS = 4
 
 
 @dataclass(slots=True)
-class Progress:
+class Seen:
     """What the screen shows while the stream runs."""
 
     sent: int = 0
@@ -126,31 +126,29 @@ def demo_service(port: int) -> Iterator[tuple[Settings, Service]]:
                 yield settings, service
 
 
-def run_demo(
-    settings: Settings, service: Service, records: int, seed: int, show: Callable[[Progress], None]
-) -> Outcome:
+def run_demo(settings: Settings, service: Service, records: int, seed: int, show: Callable[[Seen], None]) -> Outcome:
     """Send the stream, wait for the last decision, and score what the events say against what was planted."""
     subscriber = _Subscriber(settings)
     subscriber.start()
     publisher = KafkaPublisher(settings.kafka.producer_properties)
-    progress = Progress()
+    seen = Seen()
     truth: dict[str, int] = {}
     values: dict[str, Mapping[str, object]] = {}
     before = _decided()
 
     def look() -> None:
-        progress.decided = _decided() - before
-        progress.events, progress.clusters = len(subscriber.events), len(subscriber.view.clusters)
-        show(progress)
+        seen.decided = _decided() - before
+        seen.events, seen.clusters = len(subscriber.events), len(subscriber.view.clusters)
+        show(seen)
 
     started = time.perf_counter()
     for signup in signups(records, seed):
         truth[signup.id], values[signup.id] = signup.person, signup.value
         publisher.publish([_message(signup)])
-        progress.sent += 1
-        if progress.sent % 32 == 0:
+        seen.sent += 1
+        if seen.sent % 8 == 0:
             look()
-            _wait(lambda: progress.sent - (_decided() - before) < _IN_FLIGHT, service)  # waits here
+            _wait(lambda: seen.sent - (_decided() - before) < _IN_FLIGHT, service)  # waits here
     publisher.flush()
     _wait(lambda: _decided() - before >= records, service, look)
     seconds = time.perf_counter() - started

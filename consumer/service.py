@@ -12,7 +12,15 @@ from consumer.health import HealthServer
 from consumer.loop import Pulse
 from consumer.profile import load_profile
 from consumer.settings import Settings
-from consumer.wiring import KafkaWorker, build_encoders, check_brokers, create_topics, encode_worker, match_worker, require_brokers
+from consumer.wiring import (
+    KafkaWorker,
+    build_encoders,
+    check_brokers,
+    create_topics,
+    encode_worker,
+    match_worker,
+    require_brokers,
+)
 
 Role = Literal["all", "encode", "match"]
 _log = structlog.get_logger()
@@ -84,7 +92,13 @@ class Service:
             ("encode", lambda: encode_worker(settings, encoders, self._stop)),
             ("match", lambda: match_worker(settings, encoders, self._stop)),
         ]
-        workers = [(name, make()) for name, make in makers if self._role in ("all", name)]
+        workers: list[tuple[str, KafkaWorker]] = []
+        try:
+            workers += ((name, make()) for name, make in makers if self._role in ("all", name))
+        except BaseException:
+            for _, worker in workers:
+                worker.close()  # a consumer left open would hang the interpreter at its end
+            raise
         for name, worker in workers:
             self._pulses[name] = worker.loop.pulse
             thread = threading.Thread(target=self._work, args=(name, worker), name=name, daemon=True)

@@ -215,7 +215,8 @@ def match_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event
             stage.revoked(number, lost=lost)
 
     group = f"{settings.kafka.group}.{profile.name}.match"
-    source: Source = KafkaSource(settings.kafka.consumer_properties, group, [topic], assigned, revoked)
     publisher = KafkaPublisher(settings.kafka.producer_properties)
+    # last: a consumer that is left unclosed, because something after it was refused, hangs the interpreter at its end
+    source: Source = KafkaSource(settings.kafka.consumer_properties, group, [topic], assigned, revoked)
     loop = Loop(source, stage, publisher, limits(settings), stop)
     return KafkaWorker(loop, [source.close, publisher.close, store.close])
