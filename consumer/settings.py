@@ -27,6 +27,8 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 
 MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 """Topics made here accept messages up to this, so that a record with a 10 MB title is input, not an outage."""
+DEAD_LETTER_ROOM_BYTES = 32 * 1024
+"""Beyond that, for the headers of a dead letter."""
 
 
 class _Frozen(BaseModel):

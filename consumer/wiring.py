@@ -25,7 +25,7 @@ from consumer.match import MatchSettings, MatchStage, MatchTopics
 from consumer.metrics import METRICS
 from consumer.ports import ClusterStore, Encoder, SnapshotStore, Source, VectorIndex
 from consumer.profile import BehaviourModality, DeviceModality, LexicalModality, Modality, Profile
-from consumer.settings import MESSAGE_MAX_BYTES, Settings
+from consumer.settings import DEAD_LETTER_ROOM_BYTES, MESSAGE_MAX_BYTES, Settings
 
 Partition = tuple[str, int]
 _HOUR_SECONDS = 3600
@@ -85,11 +85,13 @@ def topic_specs(settings: Settings, profile: Profile) -> list[kafka_topics.Topic
     kept = {**large, "retention.ms": str(hours * _HOUR_SECONDS * 1000 if hours >= 0 else -1)}
     tombstones = {"delete.retention.ms": str(topics.tombstone_hours * _HOUR_SECONDS * 1000)}
     compacted = {**large, "cleanup.policy": "compact", **tombstones}
+    # a dead letter is its message and the headers that say what is wrong with it: the largest must fit too
+    letters = {**kept, "max.message.bytes": str(MESSAGE_MAX_BYTES + DEAD_LETTER_ROOM_BYTES)}
     configs = {
         profile.input: kept,
-        f"{profile.input}.dlq": kept,
+        f"{profile.input}.dlq": letters,
         profile.vectors_topic: compacted,
-        f"{profile.vectors_topic}.dlq": kept,
+        f"{profile.vectors_topic}.dlq": letters,
         topics.events: kept,
         topics.clusters: compacted,
         topics.possible: kept,

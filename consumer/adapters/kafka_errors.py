@@ -40,6 +40,8 @@ _HOPELESS: Final = frozenset(
 )
 _PASSING: Final = frozenset(
     {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._MAX_POLL_EXCEEDED,
         KafkaError._RESOLVE,

@@ -32,6 +32,7 @@ _DEFAULTS: Final[Properties] = {
     "fetch.queue.backoff.ms": 20,
     "queued.max.messages.kbytes": 32768,
 }
+_LEADER_WAIT_SECONDS: Final = 0.1
 _log = structlog.get_logger(__name__)
 _client_log = logging.getLogger("librdkafka")
 
@@ -309,12 +310,18 @@ class KafkaSource:
 
     def _ask_marks(self, partition: Partition) -> tuple[int, int]:
         where = f"ends of {partition[0]}/{partition[1]}"
-        try:
-            marks = self._consumer.get_watermark_offsets(
-                TopicPartition(*partition), timeout=self._timeout_seconds, cached=False
-            )
-        except KafkaException as error:
-            raise BrokerError(f"{where}: {explain(error.args[0], partition[0])}") from error
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            try:
+                marks = self._consumer.get_watermark_offsets(
+                    TopicPartition(*partition), timeout=self._timeout_seconds, cached=False
+                )
+                break
+            except KafkaException as error:
+                # A topic made a moment ago, or a leader that moves: what the client knows of it is refreshed meanwhile.
+                if not is_passing(error.args[0]) or time.monotonic() > deadline:
+                    raise BrokerError(f"{where}: {explain(error.args[0], partition[0])}") from error
+                time.sleep(_LEADER_WAIT_SECONDS)
         if marks is None:
             raise BrokerError(f"{where}: no answer in {self._timeout_seconds:g} s; check that Kafka is running")
         return marks
