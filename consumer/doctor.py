@@ -6,6 +6,7 @@ from typing import Literal
 
 from consumer.adapters import kafka_topics
 from consumer.adapters.onnx_encoder import OnnxTextEncoder
+from consumer.adapters.subword_encoder import SubwordEncoder
 from consumer.errors import DedupError
 from consumer.profile import Profile, load_profile
 from consumer.settings import Settings
@@ -55,7 +56,7 @@ def _models(settings: Settings, profile: Profile) -> Iterator[Finding]:
         "models", "ok", f"checksums right, fingerprint {encoders.fingerprint}, {encoders.layout.dim} dimensions"
     )
     for name, encoder in encoders.encoders.items():
-        if isinstance(encoder, OnnxTextEncoder):
+        if isinstance(encoder, OnnxTextEncoder | SubwordEncoder):
             gpu = "CUDA" in encoder.provider or "Tensorrt" in encoder.provider
             yield Finding(f"provider of {name}", "ok", encoder.provider, "" if gpu else "no GPU is used here")
 

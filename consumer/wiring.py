@@ -17,6 +17,7 @@ from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.lexical_encoder import LexicalEncoder
 from consumer.adapters.onnx_encoder import OnnxTextEncoder
 from consumer.adapters.redis_clusters import RedisClusters
+from consumer.adapters.subword_encoder import SubwordEncoder, is_subword
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.fusion import WeightedFusion
@@ -45,7 +46,7 @@ def build_encoders(settings: Settings, profile: Profile) -> EncoderSet:
     encoders = {name: _encoder(settings, m) for name, m in profile.modalities.items()}
     for name, modality in profile.modalities.items():
         encoder = encoders[name]
-        provider = encoder.provider if isinstance(encoder, OnnxTextEncoder) else "numpy"
+        provider = encoder.provider if isinstance(encoder, OnnxTextEncoder | SubwordEncoder) else "numpy"
         METRICS.model.labels(name, modality.encoder, provider).set(1)
     made = EncoderSet(profile, encoders)
     METRICS.build.labels(metadata.version("dedup-consumer"), profile.name, made.fingerprint).set(1)
@@ -62,7 +63,8 @@ def _encoder(settings: Settings, modality: Modality) -> Encoder:
         return DeviceEncoder(modality.fields[0], modality.fields[1])
     folder = models_directory(settings) / modality.model
     threads = settings.models.threads or len(os.sched_getaffinity(0))
-    return OnnxTextEncoder(folder, modality.fields, providers=settings.models.providers, threads=threads)
+    kind = SubwordEncoder if is_subword(folder) else OnnxTextEncoder
+    return kind(folder, modality.fields, providers=settings.models.providers, threads=threads)
 
 
 def build_store(settings: Settings, profile: Profile) -> RedisClusters:

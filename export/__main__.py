@@ -7,8 +7,11 @@ from collections.abc import Sequence
 
 from export.errors import ExportError
 
-MODALITIES = {"text": "a BERT-family sentence encoder, with PCA"}
-"""Each is a module of this package with `add_arguments(parser)` and `run(arguments)`."""
+MODALITIES = {
+    "text": "a BERT-family sentence encoder, with PCA",
+    "train-text": "a subword encoder of our own, trained here",
+}
+"""Each, with `_` for `-`, is a module of this package with `add_arguments(parser)` and `run(arguments)`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if modality == wanted:
             try:
                 # Only what was asked for is imported: torch takes seconds, and may be absent.
-                module = importlib.import_module(f"export.{modality}")
+                module = importlib.import_module(f"export.{modality.replace('-', '_')}")
             except ModuleNotFoundError as error:
                 print(f"export: {error.name} is not installed; install the extra `export`", file=sys.stderr)
                 return 1

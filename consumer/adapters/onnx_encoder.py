@@ -72,10 +72,10 @@ class OnnxTextEncoder:
     ) -> None:
         """Load and verify. `providers` None means CUDA where it works, else the CPU."""
         self._spec = read_spec(model_dir)
-        model = _verified(model_dir / "model.onnx", self._spec.model_sha256)
-        tokenizer = _verified(model_dir / "tokenizer.json", self._spec.tokenizer_sha256)
+        model = verified(model_dir / "model.onnx", self._spec.model_sha256)
+        tokenizer = verified(model_dir / "tokenizer.json", self._spec.tokenizer_sha256)
         self._tokenizer = _tokenizer(tokenizer, model_dir, self._spec.max_tokens)
-        self._session = _Session(model, model_dir, providers=providers, threads=threads)
+        self._session = Session(model, model_dir, providers=providers, threads=threads)
         # -1 is no token: a model without a comma has nothing to leave out.
         self._joiner_id = -1 if (joiner := self._tokenizer.token_to_id(JOINER.strip())) is None else joiner
         self._fields = tuple(fields)
@@ -183,7 +183,8 @@ def _text(value: FieldValue) -> str:
     return f"{value:g}"
 
 
-def _verified(path: Path, sha256: str) -> bytes:
+def verified(path: Path, sha256: str) -> bytes:
+    """The bytes of a file whose digest is known. Raises ModelError when it is missing or another."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -207,7 +208,7 @@ def _tokenizer(content: bytes, model_dir: Path, max_tokens: int) -> Tokenizer:
     return tokenizer
 
 
-class _Session:
+class Session:
     """One model, loaded. Raises ModelError when no wanted provider can run it."""
 
     def __init__(self, model: bytes, model_dir: Path, *, providers: Sequence[str] | None, threads: int) -> None:

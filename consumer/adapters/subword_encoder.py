@@ -1,0 +1,131 @@
+"""Text to vectors with our own encoder: hashed pieces of words, a learned table, one sum. A folder made by export.
+
+It reads any script: names meet their Latin form and their sound (`subword_tokens`), typos touch few pieces, and codes
+weigh more than words because they were learned to.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from consumer.adapters.onnx_encoder import JOINER, MAX_CHARACTERS, Session, text_of, verified
+from consumer.adapters.subword_tokens import REVISION, features
+from consumer.errors import ModelError
+from consumer.records import Embeddings, FieldValue
+
+
+@dataclass(frozen=True, slots=True)
+class SubwordSpec:
+    """What the encoder needs of `spec.json`."""
+
+    dim: int
+    features: str
+    """`subword_tokens.REVISION` that the model was trained with."""
+    model_sha256: str
+
+
+class SubwordEncoder:
+    """An `Encoder` of text: the present fields of a row, in order, joined by `", "`.
+
+    A row without a letter or a digit is absent. Raises ModelError when the folder is not the one its spec.json
+    describes, was made for other features, or no wanted provider works.
+    """
+
+    def __init__(
+        self,
+        model_dir: Path,
+        fields: Sequence[str],
+        *,
+        providers: Sequence[str] | None = None,
+        threads: int = 1,
+        batch_ids: int = 16_384,
+    ) -> None:
+        """Load and verify. `providers` None means CUDA where it works, else the CPU."""
+        self._spec = read_subword_spec(model_dir)
+        if self._spec.features != REVISION:
+            raise ModelError(
+                f"{model_dir / 'spec.json'}: made for features {self._spec.features!r}, this version has {REVISION!r}; "
+                "train the model again, or install the version that made it"
+            )
+        model = verified(model_dir / "model.onnx", self._spec.model_sha256)
+        self._session = Session(model, model_dir, providers=providers, threads=threads)
+        self._fields = tuple(fields)
+        self._batch_ids = batch_ids
+
+    @property
+    def dim(self) -> int:
+        return self._spec.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Provider, threads and batch size are not in it: they move a component by about 1e-6."""
+        parts = ("subword", self._spec.model_sha256, REVISION, MAX_CHARACTERS, JOINER, self._fields)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use, such as `CUDAExecutionProvider`."""
+        return self._session.provider
+
+    def encode(self, rows: Sequence[Mapping[str, FieldValue]]) -> Embeddings:
+        """float32 [n, dim] unit rows, zero where absent. Raises ModelError when the runtime fails, out of memory say."""
+        vectors = np.zeros((len(rows), self._spec.dim), np.float32)
+        present = np.zeros(len(rows), np.bool_)
+        read = ((row, features(text_of(fields, self._fields))) for row, fields in enumerate(rows))
+        # By length, because a short text padded to a long one costs as much as the long one.
+        readable = sorted(((row, ids) for row, ids in read if ids), key=lambda item: len(item[1]))
+        for batch in self._batches(readable):
+            chosen = [row for row, _ in batch]
+            vectors[chosen] = self._session.run("embedding", padded([ids for _, ids in batch]))
+            present[chosen] = True
+        return Embeddings(vectors, present)
+
+    def _batches(self, ordered: Sequence[tuple[int, list[int]]]) -> Iterator[Sequence[tuple[int, list[int]]]]:
+        """Runs of rows, shortest first, whose padded size is within the budget; at least one row each."""
+        start = 0
+        for at, (_, ids) in enumerate(ordered):
+            if at > start and (at - start + 1) * len(ids) > self._batch_ids:
+                yield ordered[start:at]
+                start = at
+        if start < len(ordered):
+            yield ordered[start:]
+
+
+def padded(features_of: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+    """The graph's inputs, int64 [n, longest]: `feature_ids`, and `mask`, 1 where there is one."""
+    shape = (len(features_of), max(map(len, features_of)))
+    feature_ids: npt.NDArray[np.int64] = np.zeros(shape, np.int64)
+    mask: npt.NDArray[np.int64] = np.zeros(shape, np.int64)
+    for row, ids in enumerate(features_of):
+        feature_ids[row, : len(ids)] = ids
+        mask[row, : len(ids)] = 1
+    return {"feature_ids": feature_ids, "mask": mask}
+
+
+def is_subword(model_dir: Path) -> bool:
+    """Whether the folder holds a model of this kind; what is wrong with it is said when it is loaded."""
+    try:
+        return bool(json.loads((model_dir / "spec.json").read_bytes())["modality"] == "subword")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_subword_spec(model_dir: Path) -> SubwordSpec:
+    """Read `spec.json`. Raises ModelError when it is missing or says too little."""
+    path = model_dir / "spec.json"
+    try:
+        spec = json.loads(path.read_bytes())
+        return SubwordSpec(
+            dim=int(spec["dim"]),
+            features=str(spec["preprocessing"]["features"]),
+            model_sha256=str(spec["sha256"]["model.onnx"]),
+        )
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); point to a folder made by export") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: is not the spec of a subword encoder ({error!r}); train the model again") from error
