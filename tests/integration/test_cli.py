@@ -338,15 +338,13 @@ def test_run_says_that_it_waits_for_redis_and_goes_on_when_it_comes(
     process = Process({**named, "DEDUP_REDIS__URL": redis_server.address}, tmp_path / "run", "run")
     try:
 
-        def said() -> dict[str, str]:
+        def waits() -> bool:
+            # the stages start side by side: which of them says first how it is, is nobody's promise
             status, body = process.get("/readyz")
-            assert status == 503
-            found: dict[str, str] = json.loads(body)
-            return found
+            said: dict[str, str] = json.loads(body)
+            return status == 503 and said["encode"] == "ok" and "check that it runs" in said["match"]
 
-        # the stages start side by side: which of them says so first is nobody's promise
-        wait_until(lambda: said()["encode"] == "ok" and "waiting" in said()["match"], "says that it waits")
-        assert "check that it runs" in said()["match"]
+        wait_until(waits, "says that it waits, and for what")
         assert process.get("/livez")[0] == 200
         assert process.metric("dedup_waiting", stage="match") == 1
         assert [entry["event"] for entry in process.log if entry["level"] == "warning"].count("waiting") == 1
