@@ -140,7 +140,7 @@ def topics() -> None:
 def topics_create(as_json: bool, profile: str | None, config: Path | None) -> None:
     """Create the topics that are missing, as the settings say."""
     from consumer.profile import load_profile  # noqa: PLC0415  # see run
-    from consumer.wiring import create_topics  # noqa: PLC0415
+    from consumer.wiring import create_topics  # noqa: PLC0415  # see run
 
     settings = _configured(config, {"profile": profile})
     outcomes = create_topics(settings, load_profile(settings.profile))

@@ -28,12 +28,12 @@ _STEMS = """
     Ader Alt Arn Bal Ber Bor Bran Cal Car Cor Dal Dor Dra Eck El Esp Fal Far Fen Gar Gel Gor Hal Har Hof Il Jan Jor Kal
     Kar Kel Kor Lan Lind Lor Mal Mar Mor Nor Ny Ob Or Pal Par Pet Quen Ran Rod Ros Sal San Sten Tal Tor Ul Val Vik Vor
     Wal Wes Wil Yor Zan Zel
-""".split()  # noqa: SIM905
+""".split()  # noqa: SIM905  # as above
 _ENDINGS = """
     acek aldi and ano ante arov asz bach berg bo by chuk dahl dottir eira elli enko eszku ette feld gaard halter ides
     ikov ingh ino kainen lund man mann mont nen ogan ola ovic owska quist ros sen son stad stein strand tveit ula vall
     vey wala wood yan zade
-""".split()  # noqa: SIM905
+""".split()  # noqa: SIM905  # as above
 _CITY = """
     Aarhus Accra Almería Amsterdam Antwerp Bengaluru Bergen Bilbao Birmingham Bogotá Bratislava Brno Busan
     Casablanca Cluj-Napoca Coimbra Córdoba Cork Dakar Dresden Dunedin Edinburgh Gdańsk Genoa Graz Guadalajara

@@ -1,7 +1,7 @@
 """The demo's Kafka and Redis: started inside, or beside, this process, and gone with it.
 
 The broker is librdkafka's in-process one. It is for demos and tests, and differs from Kafka where it matters:
-it drops the oldest batches of a partition beyond 5 MB (as compressed) or 100,000 batches, without telling a consumer
+it drops the oldest batches of a partition beyond 5 MB (as compressed), without telling a consumer
 that had not read them; topics come into being when first named, always with 4 partitions; it knows no topic admin,
 no compaction, and does not isolate transactions.
 """

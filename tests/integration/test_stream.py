@@ -319,7 +319,7 @@ def test_a_service_killed_twice_on_the_way_ends_where_an_undisturbed_one_does(de
     calm = undisturbed.start()
     for share in (0.25, 0.6):
         service = killed.start(DEDUP_STATE__SNAPSHOT_RECORDS="100")
-        wait_until(lambda share=share: killed.applied() >= share * 600, "on the way")  # type: ignore[misc]
+        wait_until(lambda share=share: killed.applied() >= share * 600, "on the way")  # type: ignore[misc]  # mypy cannot infer a default
         service.kill()
         assert killed.applied() < 600, "killed too late to prove anything"
     killed.start().wait_ready()

@@ -165,4 +165,4 @@ def test_digits_can_count_for_more() -> None:
 def test_an_impossible_option_says_which(options: dict[str, object], named: str) -> None:
     arguments: dict[str, object] = {"fields": ["name"], "dim": 64, "key": KEY, **options}
     with pytest.raises(SettingsError, match=named):
-        LexicalEncoder(**arguments)  # type: ignore[arg-type]
+        LexicalEncoder(**arguments)  # type: ignore[arg-type]  # wrong on purpose
