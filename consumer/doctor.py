@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from consumer.adapters import kafka_topics
-from consumer.adapters.onnx_encoder import OnnxTextEncoder
+from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
 from consumer.adapters.subword_encoder import SubwordEncoder
 from consumer.errors import DedupError
 from consumer.profile import Profile, load_profile

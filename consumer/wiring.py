@@ -15,7 +15,7 @@ from consumer.adapters.hnsw_index import HnswOptions
 from consumer.adapters.kafka_publisher import KafkaPublisher
 from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.lexical_encoder import LexicalEncoder
-from consumer.adapters.onnx_encoder import OnnxTextEncoder
+from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
 from consumer.adapters.redis_clusters import RedisClusters
 from consumer.adapters.subword_encoder import SubwordEncoder, is_subword
 from consumer.encode import EncoderSet, EncodeStage

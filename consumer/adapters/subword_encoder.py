@@ -6,15 +6,16 @@ weigh more than words because they were learned to.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from consumer.adapters.onnx_encoder import JOINER, MAX_CHARACTERS, Session, text_of, verified
+from consumer.adapters.onnx_session import Session, verified
 from consumer.adapters.subword_tokens import REVISION, features
+from consumer.adapters.texts import JOINER, MAX_CHARACTERS, batches, text_of
 from consumer.errors import ModelError
 from consumer.records import Embeddings, FieldValue
 
@@ -79,21 +80,11 @@ class SubwordEncoder:
         read = ((row, features(text_of(fields, self._fields))) for row, fields in enumerate(rows))
         # By length, because a short text padded to a long one costs as much as the long one.
         readable = sorted(((row, ids) for row, ids in read if ids), key=lambda item: len(item[1]))
-        for batch in self._batches(readable):
+        for batch in batches(readable, self._batch_ids):
             chosen = [row for row, _ in batch]
             vectors[chosen] = self._session.run("embedding", padded([ids for _, ids in batch]))
             present[chosen] = True
         return Embeddings(vectors, present)
-
-    def _batches(self, ordered: Sequence[tuple[int, list[int]]]) -> Iterator[Sequence[tuple[int, list[int]]]]:
-        """Runs of rows, shortest first, whose padded size is within the budget; at least one row each."""
-        start = 0
-        for at, (_, ids) in enumerate(ordered):
-            if at > start and (at - start + 1) * len(ids) > self._batch_ids:
-                yield ordered[start:at]
-                start = at
-        if start < len(ordered):
-            yield ordered[start:]
 
 
 def padded(features_of: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumer.adapters.onnx_encoder import CPU, OnnxTextEncoder
+from consumer.adapters.onnx_session import CPU
+from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
 from export.__main__ import main
 
 NEEDED = ("torch", "transformers", "onnx", "onnxscript", "faker")

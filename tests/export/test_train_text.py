@@ -11,7 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from consumer.adapters.onnx_encoder import CPU
+from consumer.adapters.onnx_session import CPU
 from consumer.adapters.subword_encoder import SubwordEncoder
 from export.__main__ import main
 

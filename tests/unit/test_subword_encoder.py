@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.adapters.onnx_encoder import CPU
+from consumer.adapters.onnx_session import CPU
 from consumer.adapters.subword_encoder import SubwordEncoder, is_subword
 from consumer.adapters.subword_tokens import IDS, MAX_IDS, features, skeleton
 from consumer.errors import ModelError

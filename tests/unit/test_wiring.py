@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.adapters.onnx_encoder import OnnxTextEncoder
+from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
 from consumer.adapters.subword_encoder import SubwordEncoder
 from consumer.errors import ModelError
 from consumer.profile import load_profile

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.adapters.onnx_encoder import CPU, CUDA, OnnxTextEncoder, text_of
+from consumer.adapters.onnx_session import CPU, CUDA
+from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
+from consumer.adapters.texts import text_of
 from consumer.errors import ModelError
 
 MODEL = Path(__file__).parents[2] / "models" / "onnx" / "all-minilm-l6-v2"
@@ -146,7 +148,7 @@ def test_a_provider_that_does_not_exist_is_refused() -> None:
 def test_the_choice_of_provider_is_right_and_quiet() -> None:
     """In a process of its own: the runtime writes its warnings past Python, to the file descriptor."""
     program = (
-        "import sys; from pathlib import Path; from consumer.adapters.onnx_encoder import OnnxTextEncoder;"
+        "import sys; from pathlib import Path; from consumer.adapters.onnx_text_encoder import OnnxTextEncoder;"
         "print(OnnxTextEncoder(Path(sys.argv[1]), ['name']).provider)"
     )
     done = subprocess.run(
