@@ -9,7 +9,12 @@ from export.errors import ExportError
 
 MODALITIES = {
     "text": "a BERT-family sentence encoder, with PCA",
+    "image": "a vision encoder (ViT, ViT-MAE, CLIP, ResNet), with PCA",
+    "behaviour": "the behaviour encoder fitted on your own login times",
+    "device": "the device encoder fitted on your own records",
+    "pca": "an exported folder, its vectors reduced on your own data",
     "train-text": "a subword encoder of our own, trained here",
+    "train-image": "an image encoder of our own for copies, trained here",
 }
 """Each, with `_` for `-`, is a module of this package with `add_arguments(parser)` and `run(arguments)`."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from faker import Faker
 
 LOCALES = (
-    "en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "es_MX", "it_IT", "pt_BR", "nl_NL", "pl_PL", "cs_CZ",
+    "en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "es_MX", "it_CH", "pt_BR", "nl_NL", "pl_PL", "cs_CZ",
     "sv_SE", "fi_FI", "tr_TR", "ro_RO", "hu_HU", "id_ID", "ru_RU", "uk_UA", "el_GR", "ja_JP", "zh_CN", "ko_KR",
 )  # fmt: skip
 """Latin scripts outnumber the others, as they do in what the encoder can read."""

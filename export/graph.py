@@ -1,87 +1,31 @@
-"""An encoder as one ONNX graph: token ids in, projected unit vectors out; and the same graph in fewer bytes.
+"""An encoder's ONNX graph in fewer bytes: weights as float16 or int8, and the arithmetic they are used with.
 
-Inputs `input_ids` and `attention_mask`, int64 [n, t]; output `embedding`, float32 [n, dim].
+Whatever the variant, inputs are as they were and the output `embedding` is float32 [n, dim].
 """
 
 import copy
 import logging
-import tempfile
-import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 from onnx import helper, numpy_helper
+from onnx.shape_inference import infer_shapes
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from export.source import Floats, Projection, Source
+from export.projection import Floats
 
 OPSET = 20
 INT8 = 127
-
-
-class _Pipeline(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
-    """Encoder, mean over the mask, L2, PCA, L2."""
-
-    def __init__(self, source: Source, projection: Projection) -> None:
-        super().__init__()
-        self.encoder = source.model
-        self.register_buffer("mean", torch.from_numpy(projection.mean))
-        self.register_buffer("components", torch.from_numpy(projection.components.T.copy()))
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        weight = attention_mask.to(torch.float32)
-        # Additive [n, 1, 1, t]: transformers takes a mask of four dimensions as it is, so none of its own mask
-        # building, which depends on its version, ends up in the graph.
-        bias = (1.0 - weight)[:, None, None, :] * torch.finfo(torch.float32).min
-        hidden = self.encoder(input_ids=input_ids, attention_mask=bias).last_hidden_state
-        total = weight.sum(1, keepdim=True).clamp(min=1.0)
-        pooled = torch.nn.functional.normalize((hidden * weight.unsqueeze(-1)).sum(1) / total, dim=1)
-        return torch.nn.functional.normalize((pooled - self.mean) @ self.components, dim=1)
-
-
-def trace(source: Source, projection: Projection) -> onnx.ModelProto:
-    """The float32 graph, with both dimensions of its inputs free."""
-    rows, columns = torch.export.Dim("n"), torch.export.Dim("t", max=source.max_tokens)
-    ids = torch.ones((3, 7), dtype=torch.int64)
-    # They report each step, and what they lack for models of pictures; the quantiser's module turns logging on.
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            _Pipeline(source, projection).eval(),
-            (ids, torch.ones_like(ids)),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["_result"],
-            dynamic_shapes=({0: rows, 1: columns}, {0: rows, 1: columns}),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-        program.save(Path(folder, "model.onnx"))
-        model = onnx.load(Path(folder, "model.onnx"))
-    # torch names an inner value `embedding` (a lookup), so the output gets its name afterwards.
-    _rename(model, {"embedding": "_lookup", "_result": "embedding"})
-    del model.graph.value_info[:]
-    for node in model.graph.node:
-        # Stack traces of the machine that exported, and of no use to a runtime.
-        del node.metadata_props[:]
-        node.doc_string = ""
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    for value in (*model.graph.initializer, *model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-    onnx.checker.check_model(model)
-    return model
+PROJECTION = "projection_components"
+"""Name of the weight of the fitted reduction, the last layer: small, and worth its exactness."""
 
 
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Weights stored as float16; computed in float32."""
 
-    def store(name: str, weight: Floats) -> _Stored:
+    def store(name: str, weight: Floats, _: int) -> _Stored:
         return [_tensor(f"{name}.half", weight.astype(np.float16))], [_cast(f"{name}.half", name)]
 
     return _replace(_int8_table(model, store_half=True), store)
@@ -94,8 +38,9 @@ def weights_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     `DequantizeLinear` would say it shorter, but onnxruntime turns that into integer arithmetic on some processors.
     """
 
-    def store(name: str, weight: Floats) -> _Stored:
-        scale = np.maximum(np.abs(weight).max(0), 1e-12) / INT8
+    def store(name: str, weight: Floats, outputs: int) -> _Stored:
+        others = tuple(axis for axis in range(weight.ndim) if axis != outputs)
+        scale = np.maximum(np.abs(weight).max(others, keepdims=True), 1e-12) / INT8
         tensors = [_tensor(f"{name}.int8", _rounded(weight / scale)), _tensor(f"{name}.scale", scale)]
         return tensors, [
             _cast(f"{name}.int8", f"{name}.float"),
@@ -109,49 +54,138 @@ def compute_int8(model: onnx.ModelProto, block: int = 64) -> onnx.ModelProto:
     """`MatMulNBits`: int8 weights and activations in blocks of `block` along a row, so rows stay independent."""
     logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.ERROR)
     config = DefaultWeightOnlyQuantConfig(block_size=block, is_symmetric=True, accuracy_level=4, bits=8)
-    projection = [node.name for node in model.graph.node if node.op_type == "MatMul"][-1]
-    quantizer = MatMulNBitsQuantizer(_int8_table(model), algo_config=config, nodes_to_exclude=[projection])
+    projection = [node.name for node in model.graph.node if node.op_type == "MatMul" and _is_projection(node.input[1])]
+    quantizer = MatMulNBitsQuantizer(_int8_table(model), algo_config=config, nodes_to_exclude=projection)
     quantizer.process()
     quantized: onnx.ModelProto = quantizer.model.model
     return quantized
 
 
-VARIANTS: Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
-    "fp32": copy.deepcopy,
-    "fp16": half,
-    "int8": weights_int8,
-    "int8-blocks": compute_int8,
-}
+def compute_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Computed in float16 between float32 inputs and outputs; the projection and the last L2 stay float32.
 
+    They are taken off, the rest is converted, they are put back: told to leave nodes as they are, the converter casts
+    every value between them down and up again.
+    """
+    front = copy.deepcopy(model)
+    for at, node in enumerate(front.graph.node):
+        node.name = f"{node.op_type}_{at}"
+    last = _last_nodes(front)
+    read = {name for node in last for name in node.input}
+    made = {name for node in last for name in node.output}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in infer_shapes(front).graph.value_info}
+    outputs = list(front.graph.output)
+    _set_nodes(front, [node for node in front.graph.node if node.output[0] not in made])
+    given = {name for node in front.graph.node for name in node.output}
+    own = _own_constants(front, last, read)
+    _set_outputs(
+        front,
+        [
+            helper.make_tensor_value_info(name, kinds.get(name, onnx.TensorProto.FLOAT), None)
+            for name in sorted(read & given)
+        ],
+    )
+    halved: onnx.ModelProto = convert_float_to_float16(front, keep_io_types=True)
+    halved.graph.node.extend(last)
+    halved.graph.initializer.extend(own)
+    _set_outputs(halved, outputs)
+    return halved
+
+
+Variants = Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]]
+
+STORED: Variants = {"fp32": copy.deepcopy, "fp16": half, "int8": weights_int8}
+"""Those that only store weights in another way: the same operators, on every provider."""
+
+FOR_GPUS: Variants = {"fp16-compute": compute_half}
+"""Slower on a CPU, which has no such arithmetic: never taken unless asked for."""
+
+VARIANTS: Variants = {**STORED, "int8-blocks": compute_int8, **FOR_GPUS}
+"""From the closest to the source to the farthest, those for GPUs apart."""
+
+_NORMALISING = frozenset({"Sub", "Div", "ReduceL2", "Max", "Clip", "Expand", "Shape"})
 _Stored = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]
 
 
-def _replace(model: onnx.ModelProto, store: Callable[[str, Floats], _Stored]) -> onnx.ModelProto:
-    """Store the weight of each MatMul but the last, which is the projection: small, and worth its exactness."""
+def _replace(model: onnx.ModelProto, store: Callable[[str, Floats, int], _Stored]) -> onnx.ModelProto:
+    """Store each constant weight of two dimensions or more; `store` gets its name, values and the axis of outputs."""
     graph, nodes = model.graph, []
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    constant = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
-    for node in constant[:-1]:
-        tensor = weights.pop(node.input[1], None)
-        if tensor is not None:
-            tensors, made = store(tensor.name, numpy_helper.to_array(tensor))
-            graph.initializer.remove(tensor)
-            graph.initializer.extend(tensors)
-            nodes += made
+    weights = {name: tensor for name, tensor in _tables(model).items() if not _is_projection(name)}
+    for node in graph.node:
+        outputs = _outputs_axis(node)
+        tensor = weights.pop(node.input[1], None) if outputs is not None else None
+        if tensor is None or outputs is None:
+            continue
+        tensors, made = store(tensor.name, numpy_helper.to_array(tensor), outputs % len(tensor.dims))
+        graph.initializer.remove(tensor)
+        graph.initializer.extend(tensors)
+        nodes += made
     _set_nodes(model, [*nodes, *graph.node])
     return model
+
+
+def _outputs_axis(node: onnx.NodeProto) -> int | None:
+    """The axis of a node's second input that its outputs run along; None for a node without weights."""
+    if node.op_type == "Gemm":
+        transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+        return 0 if transposed else 1
+    return {"MatMul": -1, "Conv": 0}.get(node.op_type)
+
+
+def _tables(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The float32 weights of two dimensions or more, by name; what is stored in fewer bytes already is not among them."""
+    float32 = onnx.TensorProto.FLOAT
+    return {
+        tensor.name: tensor
+        for tensor in model.graph.initializer
+        if tensor.data_type == float32 and len(tensor.dims) > 1 and tensor.dims[-1] > 1
+    }
+
+
+def _own_constants(model: onnx.ModelProto, nodes: list[onnx.NodeProto], read: set[str]) -> list[onnx.TensorProto]:
+    """The constants that `nodes` read, by names of their own, for what else reads them is going to be float16."""
+    own = []
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name in read]:
+        kept = copy.deepcopy(tensor)
+        kept.name = f"exact_{tensor.name}"
+        own.append(kept)
+        for node in nodes:
+            node.input[:] = [kept.name if name == tensor.name else name for name in node.input]
+        if not any(tensor.name in node.input for node in model.graph.node):
+            model.graph.initializer.remove(tensor)
+    return own
+
+
+def _last_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes from the projection on, or of the last L2 where there is none, in their order."""
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    last: set[str] = set()
+    values = ["embedding"]
+    while values:
+        node = made_by.get(values.pop())
+        if node is None or node.name in last:
+            continue
+        projects = node.op_type == "MatMul" and any(map(_is_projection, node.input))
+        if projects or node.op_type in _NORMALISING:
+            last.add(node.name)
+            values += node.input
+    return [copy.deepcopy(node) for node in model.graph.node if node.name in last]
+
+
+def _is_projection(name: str) -> bool:
+    return name.endswith(PROJECTION)
 
 
 def _int8_table(model: onnx.ModelProto, store_half: bool = False) -> onnx.ModelProto:
     """A copy whose word table is int8 with a scale per row, or float16: half of a small model is this table."""
     model = copy.deepcopy(model)
     nodes: list[onnx.NodeProto] = []
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = _tables(model)
     for node in model.graph.node:
         if node.op_type != "Gather" or node.input[0] not in weights or node.input[1] != "input_ids":
             nodes.append(node)
             continue
-        tensor, out = weights[node.input[0]], node.output[0]
+        tensor, out = weights.pop(node.input[0]), node.output[0]
         table = numpy_helper.to_array(tensor)
         scale = np.maximum(np.abs(table).max(1, keepdims=True), 1e-12) / INT8
         stored = table.astype(np.float16) if store_half else _rounded(table / scale)
@@ -167,13 +201,20 @@ def _int8_table(model: onnx.ModelProto, store_half: bool = False) -> onnx.ModelP
     return model
 
 
-def _rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Give values other names: wherever they are made, stored or read. The inputs of the graph keep theirs."""
     for node in model.graph.node:
         for values in (node.input, node.output):
             for at, value in enumerate(values):
                 values[at] = names.get(value, value)
-    for value in model.graph.output:
+    for value in (*model.graph.output, *model.graph.initializer):
         value.name = names.get(value.name, value.name)
+
+
+def _set_outputs(model: onnx.ModelProto, outputs: list[onnx.ValueInfoProto]) -> None:
+    kept = [copy.deepcopy(value) for value in outputs]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
 
 
 def _set_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:

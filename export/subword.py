@@ -1,4 +1,4 @@
-"""The subword encoder in torch: its sum, its loss, its training, and the ONNX graph that it becomes."""
+"""The subword encoder in torch: its sum, its loss and its training."""
 
 import math
 import time
@@ -8,32 +8,34 @@ from random import Random
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
-from onnx import helper, numpy_helper
 from torch.nn import functional
 
 from consumer.adapters.subword_tokens import IDS, KINDS, features
-from export.families import SIZE, Family, LabelledSet
+from export import vocabulary
+from export.families import SIZE, Family
+from export.labelled import LabelledSet
 
 Floats = npt.NDArray[np.float32]
-Ids = Sequence[int]
+Ids = npt.NDArray[np.int32] | Sequence[int]
 Member = tuple[Ids, Ids, object]
 """Features of two spellings of one entity, and what tells it from the others of a batch."""
 
-OPSET = 20
-INT8 = 127
-
 _TEMPERATURE = 0.06
 _NEIGHBOURS = 25
+_PROSE = 200_000
+"""Words of English that rarity is counted on, beside the texts of training, by their share in `vocabulary`."""
+_PROSE_WORDS = 5
+"""Of a text."""
 _FAMILIES = 64
 _GENERATED_SHARE = 0.45
 _CORRUPTED_SHARE = 0.15
-_TABLE_RATE, _WEIGHT_RATE, _REST_RATE = 7e-4, 2.8e-3, 3e-3
+_TABLE_RATE, _WEIGHT_RATE, _REST_RATE = 2e-4, 2.8e-3, 3e-3
 _WARM_UP = 50
+_MEMORY, _LONG, _LEAST = 0.9, 0.999, 1e-8
 _NOTHING = (0,)
 # Where the worth of each kind starts: codes over words, letters over words, since a typo spoils a word whole.
-_WORTH = (1.6, 1.1, 0.7, 0.65, 1.6, 3.0, 0.9, 0.8, 0.7, 1.2, 1.2)
+_WORTH = (1.6, 1.1, 0.7, 0.65, 1.6, 3.0, 0.9, 0.8, 0.7, 0.8, 0.7, 1.2, 1.2)
 
 
 class Network(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
@@ -44,24 +46,50 @@ class Network(torch.nn.Module):  # type: ignore[misc]  # torch is not there when
 
     def __init__(self, dim: int, rarity: Floats, seed: int) -> None:
         super().__init__()
-        start = torch.randn(IDS, dim, generator=torch.Generator().manual_seed(seed)) / math.sqrt(dim)
-        self.table = torch.nn.EmbeddingBag(IDS, dim, mode="sum", sparse=True)
+        start = functional.normalize(torch.randn(IDS, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+        self.table = torch.nn.Embedding(IDS, dim)
         self.table.weight.data = start
-        self.weight = torch.nn.Embedding(IDS, 1, sparse=True)
+        self.weight = torch.nn.Embedding(IDS, 1)
         self.weight.weight.data = torch.from_numpy(rarity)[:, None].clone()
         self.worth = torch.nn.Parameter(torch.tensor(_WORTH).log())
+        # How much rarity counts within a kind: what was never seen may be a rare name, or a slip of the keyboard. Not
+        # for codes: those that are generated are all equally rare, and what is learned from them is wrong elsewhere.
+        self.bend = torch.nn.Parameter(torch.zeros(len(KINDS)))
+        self.register_buffer("bends", torch.tensor([0.0 if "code" in kind else 1.0 for kind in KINDS]))
+        self.register_buffer("rarity", torch.from_numpy(rarity).log())
+        self.later = torch.nn.Parameter(torch.zeros(1))
         self.register_buffer("kind", torch.repeat_interleave(torch.arange(len(KINDS)), torch.tensor([*KINDS.values()])))
         self.slope = torch.nn.Parameter(torch.tensor(2.7))
         self.offset = torch.nn.Parameter(torch.tensor(-9.0))
 
     def forward(self, ids: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        weights = self.weight(ids).squeeze(1) * self.worth.exp()[self.kind[ids]]
-        return functional.normalize(self.table(ids, starts, per_sample_weights=weights), dim=1)
+        """Features int64 [m] of all texts in a row, and where each text starts, int64 [n], to float32 [n, dim]."""
+        which, places = torch.unique(ids % IDS, return_inverse=True)
+        return self.pooled(ids, places, starts, self.table.weight[which], self.weight.weight[which])
+
+    def pooled(
+        self,
+        ids: torch.Tensor,
+        places: torch.Tensor,
+        starts: torch.Tensor,
+        table: torch.Tensor,
+        weight: torch.Tensor,
+    ) -> torch.Tensor:
+        """The same, from the rows that the features meet: `places` is where each feature finds its row in them."""
+        later = torch.where(ids >= IDS, self.later.exp(), 1.0)
+        weights = weight[places].squeeze(1) * self.factors(ids % IDS) * later
+        sums = functional.embedding_bag(places, table, starts, mode="sum", per_sample_weights=weights)
+        return functional.normalize(sums, dim=1)
+
+    def factors(self, ids: torch.Tensor) -> torch.Tensor:
+        """What features weigh before each has learned its own."""
+        kind = self.kind[ids]
+        return (self.worth[kind] + (self.bend * self.bends)[kind] * self.rarity[ids]).exp()
 
     def rows(self) -> Floats:
         """float32 [IDS, dim]: everything learned about a feature in one row."""
         with torch.no_grad():
-            rows = self.table.weight * self.weight.weight * self.worth.exp()[self.kind][:, None]
+            rows = self.table.weight * self.weight.weight * self.factors(torch.arange(IDS))[:, None]
         return np.asarray(rows.numpy(), np.float32)
 
 
@@ -88,21 +116,14 @@ def train(sets: Sequence[LabelledSet], families: Sequence[Family], *, dim: int, 
     network = Network(dim, _rarity(prepared, drawn), seed)
     near = [_near(network, one) for one in prepared]
     batches = _batches(prepared, near, drawn, chance)
-    tables = torch.optim.SparseAdam([network.table.weight], lr=_TABLE_RATE)
-    weights = torch.optim.SparseAdam([network.weight.weight], lr=_WEIGHT_RATE)
-    rest = torch.optim.Adam([network.worth, network.slope, network.offset], lr=_REST_RATE)
+    rows = [_Rows(network.table.weight.data, _TABLE_RATE), _Rows(network.weight.weight.data, _WEIGHT_RATE)]
+    rest = torch.optim.Adam([network.worth, network.bend, network.later, network.slope, network.offset], lr=_REST_RATE)
     started = time.monotonic()
     for step in range(steps):
         pace = min(1.0, (step + 1) / _WARM_UP) * (1 - 0.9 * step / steps)
-        tables.param_groups[0]["lr"], weights.param_groups[0]["lr"] = _TABLE_RATE * pace, _WEIGHT_RATE * pace
-        loss = _loss(network, next(batches))
-        for optimiser in (tables, weights, rest):
-            optimiser.zero_grad()
-        loss.backward()
-        for optimiser in (tables, weights, rest):
-            optimiser.step()
+        loss = _step(network, next(batches), rows, rest, pace)
         if (step + 1) % 100 == 0:
-            print(f"step {step + 1}: loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
+            print(f"step {step + 1}: loss {loss:.3f}, {time.monotonic() - started:.0f} s", flush=True)
     return network
 
 
@@ -111,45 +132,6 @@ def encode(network: Network, spellings: Sequence[Ids], batch: int = 2_000) -> Fl
     with torch.no_grad():
         parts = [network(*_packed(spellings[at : at + batch])).numpy() for at in range(0, len(spellings), batch)]
     return np.concatenate(parts)
-
-
-def graph(network: Network) -> onnx.ModelProto:
-    """`feature_ids` and `mask`, int64 [n, t], to `embedding`, float32 [n, dim]. The table is int8, a scale a row."""
-    rows = network.rows()
-    scale = np.maximum(np.abs(rows).max(1, keepdims=True), 1e-12) / INT8
-    constants = {
-        "table": np.clip(np.rint(rows / scale), -INT8, INT8).astype(np.int8),
-        "scale": scale.astype(np.float32),
-        "last": np.array([2], np.int64),
-        "middle": np.array([1], np.int64),
-        "least": np.array(1e-12, np.float32),
-    }
-    float32 = onnx.TensorProto.FLOAT
-    nodes = [
-        helper.make_node("Gather", ["table", "feature_ids"], ["stored"]),
-        helper.make_node("Cast", ["stored"], ["rows"], to=float32),
-        helper.make_node("Gather", ["scale", "feature_ids"], ["scales"]),
-        helper.make_node("Cast", ["mask"], ["present"], to=float32),
-        helper.make_node("Unsqueeze", ["present", "last"], ["column"]),
-        helper.make_node("Mul", ["scales", "column"], ["weights"]),
-        helper.make_node("Mul", ["rows", "weights"], ["weighted"]),
-        helper.make_node("ReduceSum", ["weighted", "middle"], ["sum"], keepdims=0),
-        helper.make_node("ReduceL2", ["sum", "middle"], ["length"], keepdims=1),
-        helper.make_node("Max", ["length", "least"], ["divisor"]),
-        helper.make_node("Div", ["sum", "divisor"], ["embedding"]),
-    ]
-    inputs = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["n", "t"]) for name in ("feature_ids", "mask")
-    ]
-    output = helper.make_tensor_value_info("embedding", float32, ["n", rows.shape[1]])
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    model = helper.make_model(
-        helper.make_graph(nodes, "subword", inputs, [output], initializers),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=9,
-    )
-    onnx.checker.check_model(model)
-    return model
 
 
 def _prepare(labelled: LabelledSet, chance: Random) -> Prepared:
@@ -161,7 +143,7 @@ def _prepare(labelled: LabelledSet, chance: Random) -> Prepared:
 
 
 def _ids(text: str) -> Ids:
-    return features(text) or _NOTHING
+    return np.array(features(text) or _NOTHING, np.int32)
 
 
 def _rarity(prepared: Sequence[Prepared], drawn: Sequence[Sequence[Member]]) -> Floats:
@@ -169,9 +151,11 @@ def _rarity(prepared: Sequence[Prepared], drawn: Sequence[Sequence[Member]]) -> 
     spellings = [ids for one in prepared for ids in one.spellings]
     spellings += [ids for family in drawn for pair in family for ids in pair[:2]]
     counts = np.ones(IDS)
+    for word, share in zip(vocabulary.words(), vocabulary.shares(), strict=True):
+        counts[features(word)] += share * _PROSE
     for ids in spellings:
-        counts[np.asarray(ids)] += 1
-    rarity = np.log(1 + (len(spellings) + 1) / counts)
+        counts[np.asarray(ids) % IDS] += 1
+    rarity = np.log(1 + (len(spellings) + _PROSE / _PROSE_WORDS) / counts)
     return np.asarray(rarity / rarity.max(), np.float32)
 
 
@@ -227,11 +211,43 @@ def _other(prepared: Prepared, row: int, chance: Random) -> Ids:
     return (prepared.corrupted if chance.random() < _CORRUPTED_SHARE else prepared.spellings)[other]
 
 
-def _loss(network: Network, batch: Sequence[Member]) -> torch.Tensor:
+class _Rows:
+    """Adam over the rows of a table that a batch meets, with one second moment a row: the table itself is too large."""
+
+    def __init__(self, table: torch.Tensor, rate: float) -> None:
+        self.table, self._rate = table, rate
+        self._mean, self._square = torch.zeros_like(table), torch.zeros(len(table), 1)
+        self._steps = 0
+
+    def step(self, which: torch.Tensor, gradient: torch.Tensor, pace: float) -> None:
+        self._steps += 1
+        mean = self._mean[which].mul_(_MEMORY).add_(gradient, alpha=1 - _MEMORY)
+        square = self._square[which].mul_(_LONG).add_(gradient.square().mean(1, keepdim=True), alpha=1 - _LONG)
+        self._mean[which], self._square[which] = mean, square
+        scale = self._rate * pace * math.sqrt(1 - _LONG**self._steps) / (1 - _MEMORY**self._steps)
+        self.table.index_add_(0, which, mean.div_(square.sqrt_().add_(_LEAST)), alpha=-scale)
+
+
+def _step(
+    network: Network, batch: Sequence[Member], rows: Sequence[_Rows], rest: torch.optim.Optimizer, pace: float
+) -> float:
+    """One step on the rows that the batch meets; the loss before it."""
+    ids, starts = _packed([first for first, _, _ in batch] + [second for _, second, _ in batch])
+    which, places = torch.unique(ids % IDS, return_inverse=True)
+    table, weight = (one.table[which].requires_grad_() for one in rows)
+    loss = _loss(network, network.pooled(ids, places, starts, table, weight), batch)
+    rest.zero_grad()
+    loss.backward()
+    rest.step()
+    for one, met in zip(rows, (table, weight), strict=True):
+        one.step(which, met.grad, pace)
+    return float(loss.item())
+
+
+def _loss(network: Network, vectors: torch.Tensor, batch: Sequence[Member]) -> torch.Tensor:
     """InfoNCE both ways, and a logistic loss that puts all pairs on one scale, as one threshold will judge them."""
     numbers: dict[object, int] = {}
     entity = torch.tensor([numbers.setdefault(name, len(numbers)) for _, _, name in batch])
-    vectors = network(*_packed([first for first, _, _ in batch] + [second for _, second, _ in batch]))
     similarity = vectors[: len(batch)] @ vectors[len(batch) :].T
     truth = torch.eye(len(batch), dtype=torch.bool)
     # The same entity drawn twice says nothing about telling entities apart.
@@ -246,4 +262,4 @@ def _loss(network: Network, batch: Sequence[Member]) -> torch.Tensor:
 
 def _packed(spellings: Sequence[Ids]) -> tuple[torch.Tensor, torch.Tensor]:
     starts = np.cumsum([0, *(len(ids) for ids in spellings[:-1])])
-    return torch.tensor([feature for ids in spellings for feature in ids]), torch.from_numpy(starts)
+    return torch.from_numpy(np.concatenate([np.asarray(ids, np.int64) for ids in spellings])), torch.from_numpy(starts)

@@ -1,10 +1,10 @@
-"""A tiny random BERT goes through the whole export: what comes out is what went in, or nothing comes out."""
+"""Tiny random encoders of every family go through the whole export: what comes out is what went in, or nothing does."""
 
 import hashlib
 import importlib
 import importlib.util
 import json
-import string
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,11 @@ import pytest
 
 from consumer.adapters.onnx_session import CPU
 from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
+from consumer.errors import ModelError
 from export.__main__ import main
+from tests.export import tiny_models
 
-NEEDED = ("torch", "transformers", "onnx", "onnxscript", "faker")
+NEEDED = ("torch", "transformers", "sentence_transformers", "onnx", "onnxscript", "faker")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 pytestmark = [
@@ -23,92 +25,179 @@ pytestmark = [
 ]
 
 DIM, MAX_TOKENS = 8, 24
+ROWS = ["ann lee, leeds", "a", "zephra k9 tent, " * 20, "tom hardy, york"]
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts to fit and to measure on, a text a line."""
+    path = tmp_path_factory.mktemp("texts") / "texts.txt"
+    path.write_text("\n".join(tiny_models.texts(240)))
+    return path
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a BERT of random weights, whose words are single letters."""
-    torch = importlib.import_module("torch")
-    transformers = importlib.import_module("transformers")
-    tokenizers = importlib.import_module("tokenizers")
-    folder = tmp_path_factory.mktemp("source")
-    letters = string.ascii_lowercase + string.digits + ",-"
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)]
-    tokenizer = tokenizers.Tokenizer(
-        tokenizers.models.WordPiece({word: at for at, word in enumerate(vocabulary)}, unk_token="[UNK]")
-    )
-    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
-    torch.manual_seed(3)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=64,
-        initializer_range=0.3,  # at the usual 0.02 an untrained model says the same of every text
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    return folder
+    return tiny_models.bert(tmp_path_factory.mktemp("source"))
 
 
-def export(source: Path, out: Path, *more: str) -> int:
-    sizes = ["--dim", str(DIM), "--max-tokens", str(MAX_TOKENS), "--fit-texts", "300", "--check-texts", "150"]
-    origin = ["--source", "a random BERT", "--licence", "Apache-2.0"]
+def export(source: Path, out: Path, lines: Path | None, *more: str) -> int:
+    sizes = ["--dim", str(DIM), "--max-tokens", str(MAX_TOKENS), "--fit-texts", "200", "--check-texts", "60"]
+    sizes += ["--texts", str(lines)] if lines else []
+    origin = ["--source", "a random model", "--licence", "Apache-2.0"]
     return main(["text", "--model", str(source), "--name", "tiny", "--out", str(out), *origin, *sizes, *more])
+
+
+def encoded(folder: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """The vectors of ROWS, by the consumer's own encoder."""
+    made = OnnxTextEncoder(folder, ["text"], providers=[CPU]).encode([{"text": text} for text in ROWS])
+    assert made.present.all()
+    return made.vectors
 
 
 @pytest.fixture(scope="module")
 def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fitted on generated texts."""
     out = tmp_path_factory.mktemp("models")
-    assert export(source, out, "--variant", "int8") == 0
+    assert export(source, out, None, "--variant", "int8") == 0
     return out / "tiny"
 
 
-def test_the_spec_describes_what_was_written(exported: Path) -> None:
+def test_the_spec_describes_what_was_written(exported: Path, source: Path) -> None:
     spec = json.loads((exported / "spec.json").read_text())
     for name in ("model.onnx", "tokenizer.json"):
         assert spec["sha256"][name] == hashlib.sha256((exported / name).read_bytes()).hexdigest()
     assert (spec["dim"], spec["preprocessing"]["max_tokens"], spec["variant"]) == (DIM, MAX_TOKENS, "int8")
     assert spec["parity"]["cosine_mean"] > 0.99
+    assert spec["parity"]["neighbours_top10"] > 0.9
     assert spec["parity"]["batch_difference"] < 1e-4
-    assert set(spec["compared"]) == {"fp32", "fp16", "int8", "int8-blocks"}
+    assert spec["parity"]["texts_per_second_1_thread"] > 0
+    assert set(spec["compared"]) == {"fp32", "fp16", "int8", "int8-blocks", "fp16-compute"}
+    assert spec["source"]["licence"] == "Apache-2.0"
+    assert spec["pca"]["fitted_on"].startswith("200 generated texts")
     assert "Apache License" in (exported / "NOTICE").read_text()
+    assert str(source) not in (exported / "spec.json").read_text() + (exported / "NOTICE").read_text()
 
 
-def test_the_encoder_agrees_with_torch(source: Path, exported: Path, tmp_path: Path) -> None:
+def test_a_changed_file_is_refused(exported: Path, tmp_path: Path) -> None:
+    for name in ("model.onnx", "tokenizer.json", "spec.json"):
+        (tmp_path / name).write_bytes((exported / name).read_bytes())
+    (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes() + b"\0")
+    with pytest.raises(ModelError, match="SHA-256"):
+        OnnxTextEncoder(tmp_path, ["text"], providers=[CPU])
+
+
+def test_the_encoder_agrees_with_torch(source: Path, lines: Path, tmp_path: Path) -> None:
     """The whole way, tokenizer and PCA included, at float32; int8 is measured by its spec."""
-    truth = importlib.import_module("export.source")
-    corpus = importlib.import_module("export.corpus")
-    assert export(source, tmp_path, "--variant", "fp32") == 0
-    loaded = truth.load(source, MAX_TOKENS)
-    seed = json.loads((exported / "spec.json").read_text())["pca"]["seed"]
-    projection = truth.fit(truth.encode(loaded, corpus.texts(300, seed)), DIM)
-    texts = ["ann lee, leeds", "a", "Zephra K9 tent, " * 20, "1-2-3"]
-    expected = projection.apply(truth.encode(loaded, texts))
-    found = OnnxTextEncoder(tmp_path / "tiny", ["text"], providers=[CPU]).encode([{"text": text} for text in texts])
-    np.testing.assert_allclose(found.vectors, expected, atol=1e-4)
+    assert export(source, tmp_path, lines, "--variant", "fp32") == 0
+    loaded = importlib.import_module("export.source").load(source, MAX_TOKENS)
+    fitted_on, _ = importlib.import_module("export.samples").lines(lines, 200, 60)
+    projection = importlib.import_module("export.projection").fit(loaded.encode(fitted_on), DIM)
+    spec = json.loads((tmp_path / "tiny" / "spec.json").read_text())
+    assert spec["pca"]["fitted_on"] == "180 texts of the user"
+    assert str(lines.parent) not in json.dumps(spec)
+    np.testing.assert_allclose(encoded(tmp_path / "tiny"), projection.apply(loaded.encode(ROWS)), atol=1e-4)
 
 
-def test_a_bad_export_is_refused(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export(source, tmp_path, "--min-cosine", "1.5") == 1
-    assert "nothing was written" in capsys.readouterr().err
+@pytest.mark.parametrize("family", ["distilbert", "roberta", "xlm-roberta", "mpnet"])
+def test_a_family_agrees_with_its_own_model(family: str, lines: Path, tmp_path: Path) -> None:
+    """Mean pooling over transformers' own output, one text at a time, so that no padding is in the truth."""
+    folder = tiny_models.TEXT[family](tmp_path / "source")
+    assert export(folder, tmp_path, lines, "--dim", "0", "--variant", "fp32", "--max-tokens", "40") == 0
+    torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    expected = []
+    for text in ROWS:
+        fed = tokenizer(text, truncation=True, max_length=40, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = model(input_ids=fed["input_ids"]).last_hidden_state
+        expected.append(torch.nn.functional.normalize(hidden.mean(1), dim=1).numpy()[0])
+    np.testing.assert_allclose(encoded(tmp_path / "tiny"), np.stack(expected), atol=1e-4)
+    unknown = json.loads((tmp_path / "tiny" / "spec.json").read_text())["preprocessing"]["unknown_id"]
+    assert (unknown == -1) == (family == "roberta")  # bytes are never unknown
+
+
+def test_pooling_and_dense_layers_of_sentence_transformers_are_folded_in(lines: Path, tmp_path: Path) -> None:
+    folder = tiny_models.sentence_transformer(tmp_path / "source")
+    asked = ["--name", "tiny", "--out", str(tmp_path), "--source", "ours", "--dim", "0", "--texts", str(lines)]
+    assert main(["text", "--model", str(folder), *asked, "--max-tokens", "40", "--variant", "fp32"]) == 0
+    model = importlib.import_module("sentence_transformers").SentenceTransformer(str(folder), device="cpu")
+    model.max_seq_length = 40
+    np.testing.assert_allclose(encoded(tmp_path / "tiny"), model.encode(ROWS), atol=1e-4)
+    spec = json.loads((tmp_path / "tiny" / "spec.json").read_text())
+    assert (spec["dim"], spec["pca"], spec["source"]["licence"]) == (24, None, "Apache-2.0")
+    assert spec["preprocessing"]["pooling"].startswith("first token, dense to 24")
+
+
+def test_a_bad_export_is_refused_with_every_reason(
+    source: Path, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(source, tmp_path, lines, "--min-cosine", "1.5", "--min-neighbours", "1.5", "--max-bytes", "9") == 1
+    said = capsys.readouterr().err
+    for reason in ("nothing was written", "--min-cosine", "--min-neighbours", "--max-bytes", "int8-blocks:"):
+        assert reason in said
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_is_not_there_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export(tmp_path / "nowhere", tmp_path) == 1
-    assert "nowhere" in capsys.readouterr().err
+def test_more_dimensions_than_there_are_are_refused(
+    source: Path, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(source, tmp_path, lines, "--dim", "33") == 1
+    assert "--dim 33" in capsys.readouterr().err
+
+
+def test_the_position_offset_bounds_the_tokens(lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny_models.roberta(tmp_path / "source")
+    assert export(folder, tmp_path, lines, "--max-tokens", "41") == 1
+    assert "reads 40 at most" in capsys.readouterr().err
+
+
+def test_half_precision_computes_in_half_precision_between_float32(
+    source: Path, exported: Path, tmp_path: Path
+) -> None:
+    onnx = importlib.import_module("onnx")
+    assert export(source, tmp_path, None, "--variant", "fp16-compute") == 0
+    graph = onnx.load(tmp_path / "tiny" / "model.onnx").graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer if len(tensor.dims) > 1}
+    assert {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT} == {"exact_projection_components"}
+    assert graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    half = encoded(tmp_path / "tiny")
+    np.testing.assert_allclose(np.linalg.norm(half, axis=1), 1, atol=1e-6)
+    assert (half * encoded(exported)).sum(1).min() > 0.99
+
+
+@pytest.mark.parametrize(("model", "said"), [("nobody/nosuch", "cache"), ("no where at all", "no such folder")])
+def test_a_model_that_is_not_there_is_said_so(
+    model: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = importlib.import_module("huggingface_hub.constants")
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    assert main(["text", "--model", model, "--name", "tiny", "--out", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert model in error
+    assert said in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_broken_file_is_said_so(
+    name: str, source: Path, tmp_path: Path, lines: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(source, folder)
+    (folder / name).write_bytes(b"{broken")
+    assert export(folder, tmp_path / "out", lines) == 1
+    assert "broken" in capsys.readouterr().err
+
+
+def test_terms_that_are_not_known_are_asked_for(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["text", "--model", str(source), "--name", "tiny", "--out", str(tmp_path)]) == 1
+    assert "--licence" in capsys.readouterr().err
 
 
 def test_the_corpus_follows_its_seed() -> None:
     corpus = importlib.import_module("export.corpus")
-    assert corpus.texts(60, 5) == corpus.texts(60, 5)
-    assert corpus.texts(60, 5) != corpus.texts(60, 6)
+    assert corpus.texts(30, 5) == corpus.texts(30, 5) != corpus.texts(30, 6)

@@ -104,9 +104,21 @@ def test_the_generator_follows_its_seed() -> None:
     assert families.generated(20, 5) != families.generated(20, 6)
 
 
-@pytest.mark.parametrize("change", ["person", "abroad", "title", "sibling", "slip"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "names.person",
+        "names.abroad",
+        "titles.title",
+        "titles.sibling",
+        "slips.slip",
+        "slips.misheard",
+        "scripts.foreign",
+    ],
+)
 def test_no_corruption_empties_or_breaks_a_text(change: str) -> None:
-    corrupt = getattr(importlib.import_module("export.corruptions"), change)
+    module, function = change.split(".")
+    corrupt = getattr(importlib.import_module(f"export.{module}"), function)
     chance = Random(11)
     for text in ("Ann Lee, Leeds", "X", "김미진, 서울", "Lumo X-40 tent 80 GB", "Ольга Петрова", "a b c d e f"):
         for _ in range(200):
@@ -114,6 +126,40 @@ def test_no_corruption_empties_or_breaks_a_text(change: str) -> None:
 
 
 def test_a_sibling_is_another_thing() -> None:
-    corruptions = importlib.import_module("export.corruptions")
+    titles = importlib.import_module("export.titles")
     chance = Random(12)
-    assert all(corruptions.sibling("Lumo X-40 tent", chance) != "Lumo X-40 tent" for _ in range(100))
+    assert all(titles.sibling("Lumo X-40 tent", chance) != "Lumo X-40 tent" for _ in range(100))
+
+
+def test_a_name_in_another_script_has_none_of_its_letters() -> None:
+    scripts = importlib.import_module("export.scripts")
+    chance = Random(13)
+    for name in ("Emily Mortimer", "Graham Norton", "Zoë Quixote", "Jerzy Szczepański"):
+        for _ in range(100):
+            written = scripts.foreign(name, chance)
+            assert not any(letter.isascii() and letter.isalpha() for letter in written), written
+
+
+def test_hangul_is_whole_syllables() -> None:
+    hangul = importlib.import_module("export.hangul")
+    chance = Random(14)
+    for word in ("Schmidt", "Crasson", "Ng", "Iero", "Christchurch", "Wyatt"):
+        for _ in range(100):
+            assert all("\uac00" <= letter <= "\ud7a3" for letter in hangul.hangul(word, chance))
+
+
+def test_a_family_name_keeps_its_spellings() -> None:
+    hangul = importlib.import_module("export.hangul")
+    chance = Random(15)
+    spellings = {hangul.romanised("이", "영희", chance).replace("-", " ") for _ in range(300)}
+    assert {spelling.split()[0] for spelling in spellings} >= {"Lee", "Yi", "Rhee"}
+
+
+def test_words_are_drawn_by_how_common_they_are() -> None:
+    vocabulary = importlib.import_module("export.vocabulary")
+    drawn = vocabulary.draw(20_000, Random(16))
+    words = vocabulary.words()
+    assert len(words) > 10_000
+    assert abs(sum(vocabulary.shares()) - 1) < 1e-9
+    common, rare = set(words[:500]), set(words[10_000:10_500])
+    assert sum(word in common for word in drawn) > 5 * sum(word in rare for word in drawn)
