@@ -144,12 +144,14 @@ class _Outputs:
 def run_batch(settings: Settings, source: Path, out: Path, progress: Callable[[int], None]) -> Summary:
     """Cluster a JSONL file whose records have an `id`; a repeated id is an update.
 
+    Pictures named by a relative address are read from the file's own folder, and only from inside it.
+
     Writes `clusters.csv` (id, cluster_id: every accepted record, alone or not), `events.jsonl`, `possible.jsonl`,
     `dead_letters.jsonl` and `summary.json` into `out`. `progress` is told how many bytes more were read.
     Raises SettingsError for paths that cannot be used.
     """
     profile = load_profile(settings.profile)
-    encoders = build_encoders(settings, profile)
+    encoders = build_encoders(settings, profile, source.parent)
     pipeline = MemoryPipeline(settings, encoders)
     try:
         outputs = _Outputs(out, settings, profile.name, encoders.fingerprint)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from consumer.adapters import kafka_topics
-from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
-from consumer.adapters.subword_encoder import SubwordEncoder
 from consumer.errors import DedupError
+from consumer.ports import Model
 from consumer.profile import Profile, load_profile
 from consumer.settings import Settings
 from consumer.wiring import build_encoders, build_store, require_brokers, topic_specs
@@ -37,6 +36,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
             "is the default, known to everyone",
             "set DEDUP_PRIVACY__KEY to a secret of your own",
         )
+    if settings.privacy.rotation_key is not None:
+        yield Finding("privacy.rotation_key", "ok", "vectors are turned by a secret rotation")
     for look in (_models, _brokers, _topics, _redis):
         yield from _guarded(look, settings, profile)
 
@@ -56,9 +57,11 @@ def _models(settings: Settings, profile: Profile) -> Iterator[Finding]:
         "models", "ok", f"checksums right, fingerprint {encoders.fingerprint}, {encoders.layout.dim} dimensions"
     )
     for name, encoder in encoders.encoders.items():
-        if isinstance(encoder, OnnxTextEncoder | SubwordEncoder):
-            gpu = "CUDA" in encoder.provider or "Tensorrt" in encoder.provider
-            yield Finding(f"provider of {name}", "ok", encoder.provider, "" if gpu else "no GPU is used here")
+        if isinstance(encoder, Model):
+            passed_over = "; ".join(encoder.passed_over)
+            yield Finding(
+                f"provider of {name}", "ok", encoder.provider, f"passed over: {passed_over}" if passed_over else ""
+            )
 
 
 def _brokers(settings: Settings, profile: Profile) -> Iterator[Finding]:

@@ -12,9 +12,10 @@ from consumer.errors import RejectedError
 from consumer.fusion import Layout
 from consumer.loop import Result
 from consumer.metrics import METRICS
-from consumer.ports import Encoder
+from consumer.ports import Encoder, Model, Remembering
 from consumer.profile import Profile
 from consumer.records import Erasure, FieldValue, Message, Outgoing, Record, Rejected, Vector
+from consumer.rotation import Rotation
 from consumer.vectors import pack_erasure, pack_vector
 
 STAGE = "encode"
@@ -31,6 +32,8 @@ class EncoderSet:
 
     profile: Profile
     encoders: Mapping[str, Encoder]
+    rotation: Rotation | None = None
+    """Turns every block, so that only who has its key can read vectors; None leaves them as the encoders made them."""
     layout: Layout = field(init=False)
     fingerprint: str = field(init=False)
 
@@ -41,6 +44,8 @@ class EncoderSet:
         parts = [
             [name, self.encoders[name].fingerprint, w] for name, w in zip(names, self.profile.weights, strict=True)
         ]
+        if self.rotation is not None:
+            parts.append(["rotation", self.rotation.fingerprint])
         object.__setattr__(self, "fingerprint", hashlib.blake2b(orjson.dumps(parts), digest_size=8).hexdigest())
 
     def encode(self, records: Sequence[Record]) -> list[Vector]:
@@ -52,7 +57,8 @@ class EncoderSet:
             rows = [{f: r.fields[f] for f in modality.fields if f in r.fields} for r in records]
             with METRICS.encoder_seconds.labels(name).time():
                 embeddings = self.encoders[name].encode(rows)
-            blocks.append(embeddings.vectors)
+            turned = self.rotation.turn(name, embeddings.vectors) if self.rotation else embeddings.vectors
+            blocks.append(turned)
             present.append(embeddings.present)
         values, masks = self.layout.fuse(blocks, present)
         return [
@@ -69,6 +75,19 @@ class EncoderSet:
             )
             for i, record in enumerate(records)
         ]
+
+    def warm_up(self) -> None:
+        """Run every model once at each shape that will come, before anyone waits for an answer. Raises ModelError."""
+        for name, encoder in self.encoders.items():
+            if isinstance(encoder, Model):
+                with METRICS.warm_up_seconds.labels(name).time():
+                    encoder.warm_up()
+
+    def forget(self) -> None:
+        """Drop what encoders remember of past records."""
+        for encoder in self.encoders.values():
+            if isinstance(encoder, Remembering):
+                encoder.forget()
 
     def _quality(self, fields: Mapping[str, FieldValue]) -> float:
         """Completeness: the share, by the profile's weights, of fields that are there."""
@@ -97,6 +116,9 @@ class EncodeStage:
             except RejectedError as error:
                 rejected.append(Rejected(message, STAGE, str(error)))
         vectors = iter(self._encoders.encode([item for item in decoded if isinstance(item, Record)]))
+        if any(isinstance(item, Erasure) for item in decoded):
+            # An erasure names a record, not what was in it; whose vectors are remembered cannot be told.
+            self._encoders.forget()
         outgoing: list[Outgoing] = []
         for item in decoded:
             outgoing += self._erase(item) if isinstance(item, Erasure) else [self._address(next(vectors))]

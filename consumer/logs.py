@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import time
+import warnings
 
 import structlog
 
@@ -30,6 +31,8 @@ def configure(settings: LogSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Repeats())
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    # Odd metadata of a picture, and sizes that are refused anyway: lines of no structure, and the metric counts them.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
 
 

@@ -52,6 +52,21 @@ class Metrics:
             registry=r,
         )
         self.snapshot_offset = Gauge("dedup_snapshot_offset", "Offset of the last snapshot.", ["partition"], registry=r)
+        self.images = Counter(
+            "dedup_images",
+            "Pictures by outcome; only `read` ones take part in matching.",
+            ["outcome"],
+            registry=r,
+        )
+        self.cached_texts = Counter(
+            "dedup_cached_texts",
+            "Texts asked of the caches of the text encoders: `hit`, also for one twice in a batch, or `miss`.",
+            ["outcome"],
+            registry=r,
+        )
+        self.warm_up_seconds = Gauge(
+            "dedup_warm_up_seconds", "Time an encoder took for its first runs, before ready.", ["modality"], registry=r
+        )
         self.model = Gauge(
             "dedup_model_info",
             "1; which encoder runs on which provider.",

@@ -6,7 +6,7 @@ Adapters raise only errors of `consumer.errors`; no vendor exception passes a po
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from consumer.errors import SettingsError
 from consumer.records import (
@@ -77,6 +77,30 @@ class Encoder(Protocol):
 
         A row's vector does not depend on the other rows. Bad values never raise here: decoding rejected them.
         """
+
+
+@runtime_checkable
+class Model(Encoder, Protocol):
+    """An encoder that runs a model on an execution provider."""
+
+    @property
+    def provider(self) -> str:
+        """The one in use, by its name in the runtime."""
+
+    @property
+    def passed_over(self) -> Sequence[str]:
+        """`<provider>: <why not>` of each that was preferred to the one in use."""
+
+    def warm_up(self) -> None:
+        """Run at the shapes that will come, so that no record waits for what a first run makes. Raises ModelError."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """What keeps vectors of past records, to save time."""
+
+    def forget(self) -> None:
+        """Drop them, and overwrite their numbers."""
 
 
 class VectorIndex(Protocol):

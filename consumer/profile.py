@@ -20,7 +20,8 @@ class _Frozen(BaseModel):
 class FieldSpec(_Frozen):
     """How one key of the input JSON is read."""
 
-    type: Literal["text", "number", "timestamps"]
+    type: Literal["text", "number", "timestamps", "image", "uri"]
+    """`image` is a picture's file in base64, `uri` the address of one."""
 
 
 class _Modality(_Frozen):
@@ -47,10 +48,44 @@ class TextModality(_Modality):
     model: str
 
 
+class ImageModality(_Modality):
+    """A picture: a folder of `models.directory`. The first field that is there is read, inline or by its address."""
+
+    encoder: Literal["image"]
+    model: str
+    floor: Annotated[float, Field(ge=0, lt=1)]
+    """Cosine of two pictures that have nothing in common: the higher, the less a different one speaks against a pair."""
+    reach: Annotated[float, Field(gt=0, le=10)]
+    """How much of the model's cosine may be missing until a third of what lies above the floor is left."""
+
+
+class CodesModality(_Modality):
+    """Model and part numbers that texts hold."""
+
+    encoder: Literal["codes"]
+    dim: Annotated[int, Field(ge=64, le=4096)]
+
+
+class QuantitiesModality(_Modality):
+    """Numbers with their units that texts hold."""
+
+    encoder: Literal["quantities"]
+    dim: Annotated[int, Field(ge=64, le=4096, multiple_of=16)]
+
+
+class PriceModality(_Modality):
+    """A price."""
+
+    encoder: Literal["price"]
+    fields: Annotated[Sequence[str], Field(min_length=1, max_length=1)]
+
+
 class BehaviourModality(_Modality):
     """Login times."""
 
     encoder: Literal["behaviour"]
+    model: str | None = None
+    """A folder of `models.directory` that was fitted on own records; without one, the fixed encoder."""
     fields: Annotated[Sequence[str], Field(min_length=1, max_length=1)]
 
 
@@ -58,12 +93,26 @@ class DeviceModality(_Modality):
     """Browser, then operating system."""
 
     encoder: Literal["device"]
+    model: str | None = None
+    """As for behaviour."""
     fields: Annotated[Sequence[str], Field(min_length=2, max_length=2)]
 
 
 Modality = Annotated[
-    LexicalModality | TextModality | BehaviourModality | DeviceModality, Field(discriminator="encoder")
+    LexicalModality
+    | TextModality
+    | ImageModality
+    | CodesModality
+    | QuantitiesModality
+    | PriceModality
+    | BehaviourModality
+    | DeviceModality,
+    Field(discriminator="encoder"),
 ]
+
+_READABLE = {"image": {"image", "uri"}, "price": {"number"}, "behaviour": {"timestamps"}}
+_READABLE_BY_OTHERS = {"text", "number", "timestamps"}
+"""Field types an encoder can read; a picture is nothing to spell."""
 
 
 class FusionSpec(_Frozen):
@@ -110,6 +159,10 @@ class Profile(_Frozen):
         for role, name, wanted in (("scope", self.scope, "text"), ("born", self.born, "timestamps")):
             if name is not None and self.fields[name].type != wanted:
                 raise ValueError(f"{role}: the field {name} must be of type {wanted}")
+        for modality, m in self.modalities.items():
+            readable = _READABLE.get(m.encoder, _READABLE_BY_OTHERS)
+            if wrong := [f for f in m.fields if self.fields[f].type not in readable]:
+                raise ValueError(f"{modality}: {m.encoder} reads {', '.join(sorted(readable))}, not {', '.join(wrong)}")
         return self
 
     @property

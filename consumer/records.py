@@ -16,8 +16,9 @@ Halves = npt.NDArray[np.float16]
 Bools = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
-FieldValue = str | float | Sequence[str]
-"""A decoded field: text and categories are `str`, numbers `float`, timestamps a sequence of ISO 8601 `str`."""
+FieldValue = str | float | bytes | Sequence[str]
+"""A decoded field: text and addresses are `str`, numbers `float`, a picture's file `bytes`, timestamps a sequence of
+ISO 8601 `str`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from consumer import asyncapi
 from consumer.asyncapi import Schema, example_events
-from consumer.decode import MAX_ID_CHARS, MAX_TEXT_CHARS, MAX_TIMESTAMPS
+from consumer.decode import MAX_ID_CHARS, MAX_IMAGE_BYTES, MAX_TEXT_CHARS, MAX_TIMESTAMPS, MAX_URI_CHARS
 from consumer.events import CloudEvent, ClusterEventData, ClusterState, PossibleEventData
 from consumer.profile import BUILT_IN, FieldSpec, Profile, load_profile
 from consumer.records import ClusterEventKind
@@ -128,6 +128,21 @@ def _field(name: str, spec: FieldSpec, profile: Profile) -> Schema:
         return {
             "type": ["number", "string", "null"],
             "description": "A number, or text that holds one (`1,299.00`); other text counts as missing.",
+        }
+    if spec.type == "image":
+        return {
+            "type": ["string", "null"],
+            "contentEncoding": "base64",
+            "description": "A picture's file (JPEG, PNG, WebP, GIF, BMP or TIFF) in base64, standard or URL-safe, with or "
+            f"without a `data:image/…;base64,` before it; up to {MAX_IMAGE_BYTES // 1024**2} MiB of file. One that cannot "
+            "be read counts as missing.",
+        }
+    if spec.type == "uri":
+        return {
+            "type": ["string", "null"],
+            "maxLength": MAX_URI_CHARS,
+            "description": "Where the picture is: `https:`, `http:`, `s3:` or `file:`, read if the setting `images.allow` "
+            "covers it and no picture is inline. One that is not allowed, not found or too large counts as missing.",
         }
     return {
         "type": ["array", "string", "null"],

@@ -128,11 +128,38 @@ class ModelSettings(_Frozen):
         default=None, description="Folder of the models; default: those that come with the package."
     )
     threads: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="ONNX Runtime threads; 0: one per available core."
+        default=0,
+        description="Threads of a model; 0: one per core that the affinity mask and the container's quota leave.",
     )
     providers: list[str] = Field(
-        default_factory=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
-        description="Execution providers, by preference; those that do not work here are passed over.",
+        default_factory=lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+        description="Execution providers, by preference; those that do not work here are passed over: `dedup doctor` "
+        "says why.",
+    )
+    cache_entries: Annotated[int, Field(ge=0)] = Field(
+        default=50_000,
+        description="Texts whose vectors each text model keeps in memory, about 25 MB by default; 0: none. An erasure "
+        "empties it.",
+    )
+
+
+class ImageSettings(_Frozen):
+    """Pictures that records name by an address."""
+
+    allow: list[str] = Field(
+        default_factory=list,
+        description="Prefixes of addresses that may be read: `https://cdn.example.com/products/`, `s3://bucket`, "
+        "`file:///data`; `http://` only where written so. Empty: none; such pictures count as missing.",
+    )
+    max_bytes: Positive = Field(default=10 * 1024 * 1024, description="Of one picture's file; a larger one is missing.")
+    timeout_seconds: PositiveFloat = Field(default=5.0, description="For one attempt to read a picture.")
+    attempts: Positive = Field(default=2, description="Of a picture whose server does not answer or is busy.")
+    batch_seconds: PositiveFloat = Field(
+        default=30.0, description="For all addresses of a batch; pictures not read by then count as missing."
+    )
+    fetches: Annotated[int, Field(gt=0, le=256)] = Field(default=16, description="Pictures read at the same time.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM certificates that https servers are checked against; default: the system's."
     )
 
 
@@ -167,10 +194,22 @@ class PrivacySettings(_Frozen):
         default=SecretStr("change-me"),
         description="Keys the n-gram hashes and cluster ids. Changing it makes all vectors and ids new.",
     )
+    rotation_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        default=None,
+        description="Turns all vectors by a secret rotation: see docs/privacy.md. At random, 16 characters or more; the "
+        "same for encoders and matchers. Changing it makes all vectors new.",
+    )
 
     @property
     def key_bytes(self) -> bytes:
         return hashlib.sha256(self.key.get_secret_value().encode()).digest()
+
+    @property
+    def rotation_key_bytes(self) -> bytes | None:
+        """None when vectors are not rotated."""
+        if self.rotation_key is None:
+            return None
+        return hashlib.sha256(self.rotation_key.get_secret_value().encode()).digest()
 
 
 class LimitSettings(_Frozen):
@@ -222,6 +261,7 @@ class Settings(BaseSettings):
     topics: TopicSettings = TopicSettings()
     redis: RedisSettings = RedisSettings()
     models: ModelSettings = ModelSettings()
+    images: ImageSettings = ImageSettings()
     index: IndexSettings = IndexSettings()
     matching: MatchingSettings = MatchingSettings()
     privacy: PrivacySettings = PrivacySettings()

@@ -1,31 +1,51 @@
 """Settings → adapters → engine. The only importer of adapters beside the command line's own tools."""
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from consumer.adapters import kafka_topics
+from consumer.adapters.allow_list import AllowList
 from consumer.adapters.behaviour_encoder import BehaviourEncoder
+from consumer.adapters.codes_encoder import CodesEncoder
 from consumer.adapters.device_encoder import DeviceEncoder
 from consumer.adapters.disk_snapshots import DiskSnapshots
+from consumer.adapters.fitted_encoder import FittedEncoder
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.image_store import FetchLimits, ImageStore
 from consumer.adapters.kafka_publisher import KafkaPublisher
 from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.lexical_encoder import LexicalEncoder
+from consumer.adapters.likeness import Likeness
+from consumer.adapters.onnx_image_encoder import OnnxImageEncoder
 from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
+from consumer.adapters.price_encoder import PriceEncoder
+from consumer.adapters.quantities_encoder import QuantitiesEncoder
 from consumer.adapters.redis_clusters import RedisClusters
 from consumer.adapters.subword_encoder import SubwordEncoder, is_subword
+from consumer.cores import available_cores
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.fusion import WeightedFusion
 from consumer.loop import Limits, Loop
 from consumer.match import MatchSettings, MatchStage, MatchTopics
 from consumer.metrics import METRICS
-from consumer.ports import ClusterStore, Encoder, SnapshotStore, Source, VectorIndex
-from consumer.profile import BehaviourModality, DeviceModality, LexicalModality, Modality, Profile
+from consumer.ports import ClusterStore, Encoder, Model, SnapshotStore, Source, VectorIndex
+from consumer.profile import (
+    BehaviourModality,
+    CodesModality,
+    DeviceModality,
+    ImageModality,
+    LexicalModality,
+    Modality,
+    PriceModality,
+    Profile,
+    QuantitiesModality,
+    TextModality,
+)
+from consumer.rotation import Rotation
 from consumer.settings import DEAD_LETTER_ROOM_BYTES, MESSAGE_MAX_BYTES, Settings
 
 Partition = tuple[str, int]
@@ -41,30 +61,82 @@ def models_directory(settings: Settings) -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "models" / "onnx"
 
 
-def build_encoders(settings: Settings, profile: Profile) -> EncoderSet:
-    """Load every encoder of the profile. Raises ModelError or SettingsError."""
-    encoders = {name: _encoder(settings, m) for name, m in profile.modalities.items()}
+def build_encoders(settings: Settings, profile: Profile, base: Path | None = None) -> EncoderSet:
+    """Load every encoder of the profile. Raises ModelError or SettingsError.
+
+    `base` is a folder that relative addresses of pictures are read from.
+    """
+    encoders = {name: _encoder(settings, m, base) for name, m in profile.modalities.items()}
     for name, modality in profile.modalities.items():
         encoder = encoders[name]
-        provider = encoder.provider if isinstance(encoder, OnnxTextEncoder | SubwordEncoder) else "numpy"
+        provider = encoder.provider if isinstance(encoder, Model) else "numpy"
         METRICS.model.labels(name, modality.encoder, provider).set(1)
-    made = EncoderSet(profile, encoders)
+    made = EncoderSet(profile, encoders, _rotation(settings, encoders))
     METRICS.build.labels(metadata.version("dedup-consumer"), profile.name, made.fingerprint).set(1)
     return made
 
 
-def _encoder(settings: Settings, modality: Modality) -> Encoder:
+def _rotation(settings: Settings, encoders: Mapping[str, Encoder]) -> Rotation | None:
+    key = settings.privacy.rotation_key_bytes
+    return None if key is None else Rotation(key, {name: encoder.dim for name, encoder in encoders.items()})
+
+
+def _encoder(settings: Settings, modality: Modality, base: Path | None) -> Encoder:
     if isinstance(modality, LexicalModality):
         key = settings.privacy.key_bytes
         return LexicalEncoder(modality.fields, modality.dim, key, words=modality.words, digits=modality.digits)
-    if isinstance(modality, BehaviourModality):
-        return BehaviourEncoder(modality.fields[0])
-    if isinstance(modality, DeviceModality):
-        return DeviceEncoder(modality.fields[0], modality.fields[1])
+    if isinstance(modality, BehaviourModality | DeviceModality):
+        return _habits(settings, modality)
+    if isinstance(modality, CodesModality | QuantitiesModality):
+        kind = CodesEncoder if isinstance(modality, CodesModality) else QuantitiesEncoder
+        return kind(modality.fields, modality.dim, settings.privacy.key_bytes)
+    if isinstance(modality, PriceModality):
+        return PriceEncoder(modality.fields[0])
+    return _model(settings, modality, base)
+
+
+def _habits(settings: Settings, modality: BehaviourModality | DeviceModality) -> Encoder:
+    """The fixed encoder, or the one that was fitted on its features."""
+    fields = modality.fields
+    fixed = (
+        BehaviourEncoder(fields[0]) if isinstance(modality, BehaviourModality) else DeviceEncoder(fields[0], fields[1])
+    )
+    if modality.model is None:
+        return fixed
+    return FittedEncoder(models_directory(settings) / modality.model, modality.encoder, fixed)
+
+
+def _model(settings: Settings, modality: TextModality | ImageModality, base: Path | None) -> Encoder:
     folder = models_directory(settings) / modality.model
-    threads = settings.models.threads or len(os.sched_getaffinity(0))
+    threads = settings.models.threads or available_cores()
+    engines = settings.state.directory / "engines"
+    if isinstance(modality, ImageModality):
+        return OnnxImageEncoder(
+            folder,
+            modality.fields,
+            _image_store(settings, base),
+            likeness=Likeness(modality.floor, modality.reach),
+            providers=settings.models.providers,
+            threads=threads,
+            fetches=settings.images.fetches,
+            batch_seconds=settings.images.batch_seconds,
+            engines=engines,
+        )
     kind = SubwordEncoder if is_subword(folder) else OnnxTextEncoder
-    return kind(folder, modality.fields, providers=settings.models.providers, threads=threads)
+    return kind(
+        folder,
+        modality.fields,
+        providers=settings.models.providers,
+        threads=threads,
+        cache_entries=settings.models.cache_entries,
+        engines=engines,
+    )
+
+
+def _image_store(settings: Settings, base: Path | None) -> ImageStore:
+    images = settings.images
+    chosen = FetchLimits(images.max_bytes, images.timeout_seconds, images.attempts)
+    return ImageStore(AllowList(images.allow, base), chosen, images.ca_file)
 
 
 def build_store(settings: Settings, profile: Profile) -> RedisClusters:
@@ -189,9 +261,10 @@ class KafkaWorker:
 
 
 def encode_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event) -> KafkaWorker:
-    """The encode stage between the profile's input topic and its vectors topic."""
+    """The encode stage between the profile's input topic and its vectors topic, with its models warm."""
     profile = encoders.profile
     publisher = KafkaPublisher(settings.kafka.producer_properties)
+    encoders.warm_up()  # after what may be refused at once, before a consumer that would hold partitions meanwhile
     stage = EncodeStage(encoders, publisher.partitions(profile.vectors_topic))
     source = KafkaSource(
         settings.kafka.consumer_properties, f"{settings.kafka.group}.{profile.name}.encode", [profile.input]

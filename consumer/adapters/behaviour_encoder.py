@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consumer.errors import SettingsError
-from consumer.records import Embeddings, FieldValue
+from consumer.records import Embeddings, FieldValue, Floats
 
 Doubles = npt.NDArray[np.float64]
 
@@ -30,6 +30,11 @@ _GAP_EDGES = np.log10([60.0, 600.0, 3_600.0, 6 * 3_600.0, 86_400.0, 3 * 86_400.0
 
 _HABIT = 2 * _HARMONICS + _WEEKDAYS + len(_GAP_EDGES)
 _CHANCE = _DIM - _HABIT
+HOUR, WEEK, GAP = slice(0, 8), slice(8, 15), slice(15, 23)
+HABIT = slice(0, _HABIT)
+"""Columns of a habit, and of its parts."""
+FEATURES = _HABIT + 1 + _CHANCE
+"""Width of `BehaviourEncoder.features`: the habit, the trust in it, the part drawn from the times."""
 _SHRINK = 2.0
 """Logins at which habit and chance weigh the same."""
 
@@ -62,6 +67,16 @@ class BehaviourEncoder:
         return _DIM
 
     @property
+    def field(self) -> str:
+        """The field that is read."""
+        return self._field
+
+    @property
+    def revision(self) -> str:
+        """Of the features: what a fitted model was fitted on."""
+        return _REVISION
+
+    @property
     def fingerprint(self) -> str:
         """Digest of the field and of the constants of this file."""
         return hashlib.blake2b(repr((_REVISION, self._field)).encode(), digest_size=16).hexdigest()
@@ -71,16 +86,37 @@ class BehaviourEncoder:
         vectors = np.zeros((len(rows), _DIM), dtype=np.float32)
         present = np.zeros(len(rows), dtype=np.bool_)
         for i, row in enumerate(rows):
-            times = _times(row.get(self._field))
+            times = times_of(row.get(self._field))
             if times:
                 vectors[i] = _vector(times)
                 present[i] = True
         return Embeddings(vectors, present)
 
+    def features(self, rows: Sequence[Mapping[str, FieldValue]]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """What a vector is made of, float32 [n, 65], zero for a row without a timestamp; and which rows have one.
 
-def _times(value: FieldValue | None) -> list[datetime]:
+        Columns: the habit, 23, with no baseline taken off (8 of the hour, 7 weekdays, 8 of gaps, zero without a gap);
+        the trust in it, above 0 and below 1; the unit vector drawn from the times, 41.
+        """
+        found = np.zeros((len(rows), FEATURES), np.float32)
+        present = np.zeros(len(rows), np.bool_)
+        for i, row in enumerate(rows):
+            if times := times_of(row.get(self._field)):
+                found[i] = habit_features(times)
+                present[i] = True
+        return found, present
+
+
+def habit_features(times: Sequence[datetime]) -> Doubles:
+    """One row of `BehaviourEncoder.features`, of at least one time, oldest first."""
+    seconds = np.array([_seconds(time) for time in times])
+    hours, weekdays, gaps = _parts(times, seconds)
+    return np.concatenate([hours, weekdays, gaps, [_trust(len(times))], _chance(seconds)])
+
+
+def times_of(value: FieldValue | None) -> list[datetime]:
     """The distinct times, oldest first. What is not a time was rejected by decoding and is skipped here."""
-    if value is None or isinstance(value, str | float | int):
+    if value is None or isinstance(value, str | bytes | float | int):
         return []
     times: dict[float, datetime] = {}
     for text in value:
@@ -98,16 +134,22 @@ def _seconds(time: datetime) -> float:
 
 def _vector(times: Sequence[datetime]) -> Doubles:
     seconds = np.array([_seconds(time) for time in times])
-    hours = np.array([time.hour + time.minute / 60 for time in times])
-    weekdays = np.array([time.weekday() for time in times])
-    parts = (
-        _hour_of_day(hours) - _BASE_HOUR,
-        np.bincount(weekdays, minlength=_WEEKDAYS) / len(times) - _BASE_WEEKDAY,
-        _gaps(np.diff(seconds)),
-    )
+    hours, weekdays, gaps = _parts(times, seconds)
+    parts = (hours - _BASE_HOUR, weekdays - _BASE_WEEKDAY, gaps - _BASE_GAP if len(times) > 1 else gaps)
     habit = np.concatenate(parts)
-    trust = len(times) / (len(times) + _SHRINK)
+    trust = _trust(len(times))
     return np.concatenate([np.sqrt(trust) * _unit(habit), np.sqrt(1 - trust) * _chance(seconds)])
+
+
+def _parts(times: Sequence[datetime], seconds: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Hour, weekday and gaps of a history, before any baseline."""
+    hours = np.array([time.hour + time.minute / 60 for time in times])
+    weekdays = np.bincount([time.weekday() for time in times], minlength=_WEEKDAYS) / len(times)
+    return _hour_of_day(hours), weekdays, _gaps(np.diff(seconds))
+
+
+def _trust(logins: int) -> float:
+    return logins / (logins + _SHRINK)
 
 
 def _hour_of_day(hours: Doubles) -> Doubles:
@@ -120,14 +162,14 @@ def _hour_of_day(hours: Doubles) -> Doubles:
 
 
 def _gaps(gaps: Doubles) -> Doubles:
-    """Share of the gaps per triangular bin of their logarithm, less the baseline; zero without a gap."""
+    """Share of the gaps per triangular bin of their logarithm; zero without a gap."""
     if not len(gaps):
         return np.zeros(len(_GAP_EDGES))
     logs = np.log10(np.maximum(gaps, 1.0))
     grid = np.arange(len(_GAP_EDGES), dtype=np.float64)
     at = np.interp(logs, _GAP_EDGES, grid)
-    centred: Doubles = np.clip(1 - np.abs(at[:, None] - grid), 0, None).mean(axis=0) - _BASE_GAP
-    return centred
+    shares: Doubles = np.clip(1 - np.abs(at[:, None] - grid), 0, None).mean(axis=0)
+    return shares
 
 
 def _chance(seconds: Doubles) -> Doubles:

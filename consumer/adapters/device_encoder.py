@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from consumer.errors import SettingsError
-from consumer.records import Embeddings, FieldValue
+from consumer.records import Embeddings, FieldValue, Floats
 
 _REVISION = "device-1"
 _MAX_CHARS = 512
@@ -21,6 +22,8 @@ _NAMED = 12
 _HASHED = 6
 _KIND = _NAMED + _HASHED
 """Columns per field: named families first, then those that unknown names are hashed into."""
+BROWSER, SYSTEM = slice(0, _KIND), slice(_KIND, 2 * _KIND)
+"""Columns of either field."""
 
 # Both lists are searched in order, since browsers claim to be each other: Edge says Chrome, Chrome says Safari.
 _BROWSERS = {
@@ -80,6 +83,12 @@ class DeviceEncoder:
         return 2 * _KIND
 
     @property
+    def revision(self) -> str:
+        """Of the features, the families known to this file among them: what a fitted model was fitted on."""
+        known = repr((_BROWSERS, _SYSTEMS)).encode()
+        return f"{_REVISION}-{hashlib.blake2b(known, digest_size=4).hexdigest()}"
+
+    @property
     def fingerprint(self) -> str:
         """Digest of the fields and of the families known to this file."""
         options = (_REVISION, self._browser_field, self._os_field, _BROWSERS, _SYSTEMS)
@@ -87,18 +96,20 @@ class DeviceEncoder:
 
     def encode(self, rows: Sequence[Mapping[str, FieldValue]]) -> Embeddings:
         """float32 [n, 36]."""
-        vectors = np.zeros((len(rows), self.dim), dtype=np.float32)
+        families, present = self.features(rows)
+        both = np.maximum(families.sum(axis=1, keepdims=True), 1.0)
+        return Embeddings(np.asarray(families / np.sqrt(both), np.float32), present)
+
+    def features(self, rows: Sequence[Mapping[str, FieldValue]]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """float32 [n, 36]: 1 at the browser's family and 1 at the system's, if there; and which rows have either."""
+        families = np.zeros((len(rows), self.dim), np.float32)
         for i, row in enumerate(rows):
             browser, system = _text(row.get(self._browser_field)), _text(row.get(self._os_field))
             if not system and _USER_AGENT.match(browser):
                 system = browser
-            columns = [
-                column
-                for column in (_column(browser, of_system=False), _column(system, of_system=True))
-                if column is not None
-            ]
-            vectors[i, columns] = 1.0 / np.sqrt(max(len(columns), 1))
-        return Embeddings(vectors, np.asarray(vectors.any(axis=1), dtype=np.bool_))
+            columns = (_column(browser, of_system=False), _column(system, of_system=True))
+            families[i, [column for column in columns if column is not None]] = 1.0
+        return families, np.asarray(families.any(axis=1), np.bool_)
 
 
 def _text(value: FieldValue | None) -> str:

@@ -4,19 +4,25 @@ import contextlib
 import ctypes
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from consumer.adapters.tensorrt import Shape, Shapes, tensorrt_options
 from consumer.errors import ModelError
 from consumer.records import Floats
 
+TENSORRT = "TensorrtExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
+PREFERENCE = (TENSORRT, CUDA, CPU)
+_NVIDIA = frozenset({TENSORRT, CUDA})
 
 _FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,
@@ -25,22 +31,49 @@ _FAILURES: tuple[type[Exception], ...] = (
 )
 """What onnxruntime raises: classes of its own, which have no common parent, and what pybind11 makes of C++ errors."""
 
+_CUDA_OPTIONS = {"use_tf32": "0"}
+"""TF32 would make a GPU's vectors differ from a CPU's in the third digit."""
+_KINDS: Final[Mapping[str, type[np.generic]]] = {
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+    "tensor(float)": np.float32,
+}
+"""What our graphs take."""
+
+_NO_LIBRARIES = (
+    "its libraries could not be loaded; are CUDA and cuDNN, and for TensorRT libnvinfer, on the library path?"
+)
 _FATAL, _ERROR, _WARNING = 4, 3, 2
 
 
 class Session:
     """One model, loaded. Raises ModelError when no wanted provider can run it."""
 
-    def __init__(self, model: bytes, model_dir: Path, *, providers: Sequence[str] | None, threads: int) -> None:
-        """`providers` in the order of preference; None means CUDA, then the CPU. `threads` are those of one run."""
+    def __init__(
+        self,
+        model: bytes,
+        model_dir: Path,
+        *,
+        providers: Sequence[str] | None,
+        threads: int,
+        shapes: Shapes | None = None,
+        engines: Path | None = None,
+    ) -> None:
+        """`providers` in the order of preference; None means PREFERENCE. `threads` are those of one run.
+
+        `shapes` are what will be asked; without them nothing is warmed up, and TensorRT builds again whenever a batch
+        is larger than any before. `engines` is where TensorRT keeps what it built; without it, it builds at every start, for minutes.
+        """
         self._model_dir = model_dir
-        wanted = (CUDA, CPU) if providers is None else tuple(providers)
-        faults = []
-        for provider in wanted:
-            session, fault = _open(model, provider, threads)
-            if session is not None:
-                self._session = session
+        self._shapes = shapes
+        faults: list[str] = []
+        for provider in PREFERENCE if providers is None else providers:
+            fault = _obstacle(provider) or self._open(model, provider, threads, engines)
+            if not fault:
                 self.provider = provider
+                self.on_gpu = self._device == "cuda"
+                self.passed_over: Sequence[str] = tuple(faults)
+                """`<provider>: <why not>` of each that was preferred to the one in use."""
                 return
             faults.append(f"{provider}: {fault}")
         raise ModelError(
@@ -48,10 +81,35 @@ class Session:
             f"add {CPU} to the providers, or install what is missing"
         )
 
+    def _open(self, model: bytes, provider: str, threads: int, engines: Path | None) -> str:
+        """Load the model on a provider; why it does not run there, or nothing."""
+        wanted: dict[str, Mapping[str, str]] = {provider: _CUDA_OPTIONS if provider == CUDA else {}}
+        if provider == TENSORRT:
+            # CUDA runs the parts of a graph that TensorRT does not know.
+            wanted = {TENSORRT: tensorrt_options(model, self._model_dir, self._shapes, engines), CUDA: _CUDA_OPTIONS}
+            # TensorRT has no option for what _CUDA_OPTIONS say.
+            os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+        self._device = "cuda" if provider in _NVIDIA else "cpu"
+        try:
+            with _quiet() if provider != CPU else contextlib.nullcontext():
+                if provider in _NVIDIA:
+                    onnxruntime.preload_dlls()
+                self._session = onnxruntime.InferenceSession(
+                    model, _options(threads), providers=list(wanted.items()), enable_fallback=0
+                )
+                if self._session.get_providers()[0] != provider:
+                    return _NO_LIBRARIES
+                if provider != CPU and self._shapes is not None:
+                    # A provider may load and yet not run this graph.
+                    self._run(self._session.get_outputs()[0].name, self._ones(self._shapes.smallest))
+        except _FAILURES as error:
+            return _NO_LIBRARIES if "install TensorRT" in str(error) else str(error).splitlines()[0]
+        return ""
+
     def run(self, output: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
         """One forward pass. Raises ModelError."""
         try:
-            (values,) = self._session.run([output], dict(inputs))
+            values = self._run(output, inputs)
         except _FAILURES as error:
             shapes = {name: value.shape for name, value in inputs.items()}
             raise ModelError(
@@ -60,29 +118,53 @@ class Session:
             ) from error
         return np.asarray(values, np.float32)
 
+    def warm_up(self) -> None:
+        """Run once at the shapes that will come, so that no message waits for what is made at a first run.
 
-def _open(model: bytes, provider: str, threads: int) -> tuple[onnxruntime.InferenceSession | None, str]:
-    """A session that really uses `provider`, or None and why not."""
-    if provider not in onnxruntime.get_available_providers():
-        return None, "not in this build of onnxruntime"
-    if provider == CUDA and not _has_cuda_device():
-        return None, "no NVIDIA driver or no device"
+        The largest only where memory is bought by shape: a processor would take seconds for it and learn nothing.
+        Raises ModelError.
+        """
+        if self._shapes is None:
+            return
+        chosen = [self._shapes.smallest, self._shapes.usual]
+        if self.on_gpu:
+            chosen.append(self._shapes.largest)
+        for shape in chosen:
+            self.run(self._session.get_outputs()[0].name, self._ones(shape))
+
+    def _run(self, output: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+        """Inputs go to the device once, the output stays there until all of it is copied back at once."""
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(value, self._device, 0))
+        binding.bind_output(output, self._device, 0)
+        self._session.run_with_iobinding(binding)
+        values: npt.NDArray[np.generic] = binding.copy_outputs_to_cpu()[0]
+        return values
+
+    def _ones(self, shape: Shape) -> dict[str, npt.NDArray[np.generic]]:
+        """Inputs of a shape: a token, a mask that hides none, a dark pixel."""
+        kinds = {given.name: _KINDS[given.type] for given in self._session.get_inputs()}
+        return {name: np.ones(tuple(dimensions), kinds[name]) for name, dimensions in shape.items()}
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERROR
-    # TF32 would make a GPU's vectors differ from a CPU's in the third digit.
-    settings = {"use_tf32": "0"} if provider == CUDA else {}
-    try:
-        with _quiet() if provider != CPU else contextlib.nullcontext():
-            if provider == CUDA:
-                onnxruntime.preload_dlls()
-            session = onnxruntime.InferenceSession(model, options, providers=[(provider, settings)])
-    except _FAILURES as error:
-        return None, str(error).splitlines()[0]
-    if session.get_providers()[0] != provider:
-        return None, "its libraries could not be loaded; are CUDA and cuDNN installed?"
-    return session, ""
+    # Threads that wait in a loop took up to twice the processor time on shared cores, and gained no time.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _obstacle(provider: str) -> str:
+    """What is known to stand against a provider, asked before onnxruntime prints about it; empty when nothing is."""
+    if provider not in onnxruntime.get_available_providers():
+        return "not in this build of onnxruntime"
+    if provider in _NVIDIA and not _has_cuda_device():
+        return "no NVIDIA driver or no device"
+    return ""
 
 
 def _has_cuda_device() -> bool:

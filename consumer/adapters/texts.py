@@ -8,6 +8,8 @@ from consumer.records import FieldValue
 JOINER = ", "
 MAX_CHARACTERS = 2_000
 """Of a text that are read. A model of 64 tokens sees less, and a title of 10 MB is no reason to tokenise 10 MB."""
+MAX_ROWS = 256
+"""In a batch, whatever their length: bounds the shapes that an engine of TensorRT is built for."""
 
 
 def text_of(row: Mapping[str, FieldValue], fields: Sequence[str]) -> str:
@@ -31,10 +33,10 @@ def _text(value: FieldValue) -> str:
 
 
 def batches(ordered: Sequence[tuple[int, list[int]]], budget: int) -> Iterator[Sequence[tuple[int, list[int]]]]:
-    """Runs of (row, ids), which come shortest first, whose padded size is within the budget; at least one row each."""
+    """Runs of (row, ids), which come shortest first, whose padded size is within the budget; one row to MAX_ROWS each."""
     start = 0
     for at, (_, ids) in enumerate(ordered):
-        if at > start and (at - start + 1) * len(ids) > budget:
+        if at > start and ((at - start + 1) * len(ids) > budget or at - start == MAX_ROWS):
             yield ordered[start:at]
             start = at
     if start < len(ordered):

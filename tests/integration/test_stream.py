@@ -438,7 +438,7 @@ def test_a_short_stream_over_a_redis_cluster(
 
 # g
 
-MARKS = ("Zqnamemark", "Zqcitymark", "zqredismark", "zqsaslmark", "zqkeymark")
+MARKS = ("Zqnamemark", "Zqcitymark", "zqredismark", "zqsaslmark", "zqkeymark", "zqrotationmark")
 
 
 def test_no_secret_and_no_personal_field_leaves_the_process(
@@ -456,6 +456,7 @@ def test_no_secret_and_no_personal_field_leaves_the_process(
         "DEDUP_REDIS__URL": redis_server.address.replace("//", "//matcher:zqredismark@"),
         "DEDUP_KAFKA__PROPERTIES__SASL_PASSWORD": "zqsaslmark",  # unused without SASL, and known to the clients
         "DEDUP_PRIVACY__KEY": "zqkeymark",
+        "DEDUP_PRIVACY__ROTATION_KEY": "zqrotationmark-of-32-characters",
         "DEDUP_LOG__LEVEL": "debug",
     }
     try:

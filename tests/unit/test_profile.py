@@ -1,5 +1,6 @@
 """Profiles: the built-in ones, one of a user, and what is said of a wrong one."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,24 @@ def test_a_profile_cannot_be_changed() -> None:
     profile: Profile = offer_profile()
     with pytest.raises(ValueError, match="frozen"):
         profile.name = "x"
+
+
+@pytest.mark.parametrize(
+    ("modality", "said"),
+    [
+        ({"encoder": "lexical", "fields": ["photo"], "dim": 8}, "m: lexical reads number, text, timestamps, not photo"),
+        ({"encoder": "text", "model": "subword", "fields": ["name", "where"]}, "m: text reads .*, not where"),
+        ({"encoder": "codes", "fields": ["photo"], "dim": 64}, "m: codes reads .*, not photo"),
+        (
+            {"encoder": "image", "model": "x", "floor": 0, "reach": 1, "fields": ["photo", "name"]},
+            "m: image reads image, uri, not name",
+        ),
+        ({"encoder": "price", "fields": ["name"]}, "m: price reads number, not name"),
+        ({"encoder": "behaviour", "fields": ["name"]}, "m: behaviour reads timestamps, not name"),
+    ],
+    ids=lambda given: given.get("encoder") if isinstance(given, dict) else "",
+)
+def test_an_encoder_gets_fields_it_can_read(file: Path, modality: dict[str, object], said: str) -> None:
+    fields = {"name": {"type": "text"}, "photo": {"type": "image"}, "where": {"type": "uri"}}
+    content = {"fields": fields, "modalities": {"m": {**modality, "weight": 1}}, "quality": {}}
+    assert re.search(said, fault(changed(file, **content)))

@@ -1,0 +1,100 @@
+"""What the shipped `listing` profile decides about two records: each kind of evidence, alone and against another."""
+
+import base64
+from collections.abc import Mapping
+
+import numpy as np
+import orjson
+import pytest
+
+from consumer.decode import decode
+from consumer.encode import EncoderSet
+from consumer.fusion import WeightedFusion
+from consumer.profile import load_profile
+from consumer.records import Match, Record
+from consumer.settings import load_settings
+from consumer.wiring import build_encoders
+from tests.factories import message
+from tests.pictures import encoded, photo
+
+PICTURE, COPY = encoded(photo(21, 320, 240)), encoded(photo(21, 320, 240).resize((240, 180)), "PNG")
+OTHER = encoded(photo(22, 320, 240))
+KETTLE = "Rowenta electric kettle stainless steel with thermostat"
+
+
+@pytest.fixture(scope="module")
+def encoders() -> EncoderSet:
+    settings = load_settings(overrides={"models.providers": ["CPUExecutionProvider"], "models.threads": 1})
+    return build_encoders(settings, load_profile("listing"))
+
+
+def judged(encoders: EncoderSet, left: Mapping[str, object], right: Mapping[str, object]) -> Match | None:
+    """The decision on a pair; a picture is given as the bytes of its file."""
+    made = []
+    for value in (left, right):
+        image = value.get("image")
+        plain = {**value, "image": base64.b64encode(image).decode()} if isinstance(image, bytes) else value
+        record = decode(message(orjson.dumps(plain)), encoders.profile)
+        assert isinstance(record, Record)
+        made.append(record)
+    a, b = encoders.encode(made)
+    rows = np.stack([a.values, b.values]).astype(np.float32)
+    similarities = encoders.layout.similarities(rows[:1], rows[1:])
+    fusion = WeightedFusion(encoders.layout, encoders.profile.fusion)
+    return fusion.judge(["other"], similarities, np.array([a.mask & b.mask], np.int64))[0]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ({"title": KETTLE}, {"title": KETTLE}),
+        ({"title": KETTLE}, {"title": f"  {KETTLE.upper()}  "}),
+        ({"image": PICTURE}, {"image": COPY}),
+        ({"gtin": "4006381333931"}, {"gtin": "4006381333931", "price": 9}),
+        (
+            {"title": "Rowenta kettle KE7200-41", "price": 39},
+            {"title": "Rowenta KE720041 kettle steel", "price": "41,90"},
+        ),
+        ({"title": KETTLE, "image": PICTURE}, {"title": KETTLE, "image": OTHER}),
+        ({"title": KETTLE, "image": PICTURE}, {"title": f"{KETTLE} new", "image": COPY}),
+    ],
+    ids=["title", "shouted", "picture", "gtin", "code", "other photograph", "copied photograph"],
+)
+def test_one_kind_of_evidence_is_enough(
+    encoders: EncoderSet, left: dict[str, object], right: dict[str, object]
+) -> None:
+    match = judged(encoders, left, right)
+    assert match is not None
+    assert match.duplicate
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ({"title": "Kettle KE7200-41", "image": PICTURE}, {"title": "Kettle KE8300-52", "image": COPY}),
+        ({"title": KETTLE, "gtin": "4006381333931"}, {"title": KETTLE, "gtin": "9780306406157"}),
+        ({"brand": "Rowenta", "price": 39}, {"brand": "Rowenta", "price": 39}),
+        (
+            {"brand": "Rowenta", "price": 39, "description": KETTLE},
+            {"brand": "Rowenta", "price": 39, "description": KETTLE},
+        ),
+        ({"image": PICTURE}, {"image": OTHER}),
+        ({"title": KETTLE}, {"title": "Acoustic guitar with a spruce top"}),
+    ],
+    ids=["codes against picture", "codes against title", "brand and price", "no title", "pictures", "titles"],
+)
+def test_what_contradicts_or_says_too_little_does_not_merge(
+    encoders: EncoderSet, left: dict[str, object], right: dict[str, object]
+) -> None:
+    match = judged(encoders, left, right)
+    assert match is None or not match.duplicate
+
+
+def test_a_pack_size_that_contradicts_lowers_the_score(encoders: EncoderSet) -> None:
+    one = {"title": "Acme protein bar chocolate peanut 50 g pack of 12"}
+    agreed = judged(encoders, one, {"title": "ACME protein bar, chocolate peanut, 50g, pack of 12"})
+    other = judged(encoders, one, {"title": "ACME protein bar, chocolate peanut, 50g, pack of 24"})
+    assert agreed is not None
+    assert agreed.similarities["quantities"] > 0.99
+    assert agreed.contributions["quantities"] > 0
+    assert other is None or (other.contributions["quantities"] < 0 and other.probability < agreed.probability)
