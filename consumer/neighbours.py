@@ -47,6 +47,11 @@ def match_rows(rows: Sequence[Row], index: VectorIndex, fusion: WeightedFusion, 
     return matches
 
 
+def may_merge(matches: Sequence[Sequence[Match]]) -> bool:
+    """Whether a row is a duplicate of two records or more: they may lie in two clusters, whose own edges count then."""
+    return any(sum(match.duplicate for match in found) > 1 for found in matches)
+
+
 def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int) -> Comparison:
     """Each row beside up to k candidates, scored exactly over the modalities both records have."""
     vectors = [row.item for row in rows if isinstance(row.item, Vector)]
