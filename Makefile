@@ -27,7 +27,7 @@ lint: $(VENV)/dev.stamp ## Rules, format, types
 
 lock: $(VENV)/dev.stamp ## Resolve pyproject.toml again; `make lock UPGRADE=--upgrade` takes newer versions
 	$(LOCK) $(UPGRADE) --extra demo -o requirements.lock
-	$(LOCK) $(UPGRADE) --extra demo --extra s3 --extra test --extra dev -c requirements.lock --no-annotate -o requirements-dev.lock
+	$(LOCK) $(UPGRADE) --extra demo --extra evaluate --extra s3 --extra test --extra dev -c requirements.lock --no-annotate -o requirements-dev.lock
 	$(LOCK) $(UPGRADE) --extra export --extra test -c requirements-dev.lock --no-annotate -o requirements-export.lock
 
 docs: $(VENV)/dev.stamp ## Schemas and the settings reference, from the code

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from consumer import logs
-from consumer.errors import DedupError
+from consumer.errors import DedupError, SettingsError
 from consumer.settings import Settings, load_settings
 
 _console = Console(stderr=True)
@@ -127,6 +127,63 @@ def batch(source: Path, out: Path, as_json: bool, profile: str | None, config: P
             f"{summary.records} records, {summary.clusters} duplicate clusters with {summary.clustered_records} records, "
             f"{summary.rejected} lines rejected; see {out}/clusters.csv"
         )
+
+
+@cli.command()
+@click.argument("source", metavar="INPUT.jsonl", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--truth",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with the columns id and cluster_id.",
+)
+@click.option("--cross-source", is_flag=True, help="Score only pairs whose `source` differs, as in linking two files.")
+@click.option("--orders", type=click.IntRange(min=0), default=10, show_default=True, help="Random orders of arrival.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Of the orders and the bootstrap.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the report.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@_options
+def evaluate(
+    source: Path,
+    truth: Path,
+    cross_source: bool,
+    orders: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+    profile: str | None,
+    config: Path | None,
+) -> None:
+    """Cluster a labelled file with the engine of the service, and say how right that is."""
+    from consumer.evaluate import evaluate as run  # noqa: PLC0415  # see run
+
+    try:
+        from consumer.report import summary, write_report  # noqa: PLC0415  # see run
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{error.name} is not installed: pip install 'dedup-consumer[evaluate]'") from None
+    settings = _configured(config, {"profile": profile, "log.level": "warning"})
+    with _progress("") as bar:
+        task = bar.add_task("", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        outcome, drawings = run(
+            settings, source, truth, cross_source=cross_source, orders=orders, seed=seed, progress=show
+        )
+    if out is not None:
+        write_report(outcome, drawings, out)
+    if as_json:
+        _print_json(summary(outcome))
+        return
+    for name, scored in (("pairwise", outcome.pairwise), ("B³", outcome.b_cubed)):
+        s, i = scored.scores, scored.intervals["f1"]
+        click.echo(f"{name}: precision {s.precision}, recall {s.recall}, F1 {s.f1} ({i.low} to {i.high})")
+    click.echo(
+        f"string matching: F1 {outcome.string_match.f1}; true pairs that the search found: {outcome.candidate_recall}"
+    )
+    if out is not None:
+        click.echo(f"see {out}/report.html")
 
 
 @cli.group()

@@ -155,7 +155,7 @@ def run_batch(settings: Settings, source: Path, out: Path, progress: Callable[[i
     pipeline = MemoryPipeline(settings, encoders)
     try:
         outputs = _Outputs(out, settings, profile.name, encoders.fingerprint)
-        for chunk in _chunks(source, profile.input, progress):
+        for chunk in chunks(source, profile.input, progress):
             pipeline.feed([message for message, _ in chunk.values()])
             outputs.take(pipeline, {line: record_id for line, (_, record_id) in chunk.items()})
         return outputs.finish(source)
@@ -163,7 +163,7 @@ def run_batch(settings: Settings, source: Path, out: Path, progress: Callable[[i
         raise SettingsError(f"{error.filename or out}: {error.strerror}") from error
 
 
-def _chunks(source: Path, topic: str, progress: Callable[[int], None]) -> Iterator[dict[int, tuple[Outgoing, str]]]:
+def chunks(source: Path, topic: str, progress: Callable[[int], None]) -> Iterator[dict[int, tuple[Outgoing, str]]]:
     """Line number → message and record id. Times count up from the file's own, so that a run can be repeated."""
     started_ms = int(source.stat().st_mtime * 1000)
     chunk: dict[int, tuple[Outgoing, str]] = {}

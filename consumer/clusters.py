@@ -1,13 +1,13 @@
 """Pure decisions about clusters: a record and its matches go in, changes come out.
 
-A cluster is a connected component of the graph whose edges are matches above the duplicate threshold: DBSCAN with
-min_samples = 2 on the same similarity. The rules that keep its identity:
+A cluster is a connected component of the graph whose edges are matches above the duplicate threshold (DBSCAN with
+min_samples = 2 on the same similarity), as far as the merge rules let its parts join. What they refuse is held for a
+person. The rules that keep its identity:
 
 - A cluster's id is minted from its oldest record (earliest birth, ties by minted id). Where clusters meet, the id
   minted from the oldest record survives; the others end and point to it.
 - A record that leaves does not take the id along: the part that holds the oldest remaining record keeps it.
 - A part that is split off gets an id of its own, and no id is ever used twice.
-- A match that would make a cluster larger than the cap is held for a person instead.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer.evidence import EvidenceGraph, Pair
+from consumer.merging import MergeRules
 from consumer.ports import Neighbourhood
 from consumer.records import (
     Cause,
@@ -34,7 +35,6 @@ from consumer.records import (
 )
 
 Change = ClusterChange | PossibleChange
-SIZE_CAP = "size_cap"
 EVIDENCE_PER_CHANGE = 10
 """A change shows its strongest edges only: a hub may have as many as the index returns candidates."""
 
@@ -70,7 +70,7 @@ class Book:
     Feed it rows in stream order; many rows in one book or each in its own come to the same.
     """
 
-    def __init__(self, state: Neighbourhood, mint: Minter, max_size: int) -> None:
+    def __init__(self, state: Neighbourhood, mint: Minter, rules: MergeRules) -> None:
         self._records: dict[str, RecordState | None] = dict(state.records)
         self._assigned_before = {r: cid for cid, cluster in state.clusters.items() for r in cluster.members}
         self._assigned: dict[str, str | None] = dict(self._assigned_before)
@@ -79,7 +79,7 @@ class Book:
         self._free = set(state.free)
         self._before = state
         self._mint = mint
-        self._max_size = max_size
+        self._rules = rules
         self._retired: dict[str, Retired] = {}
         self._erased: dict[str, Position] = dict(state.erased)
 
@@ -98,8 +98,7 @@ class Book:
         self._records[vector.id] = RecordState(vector.source, born_ms, vector.quality)
         self._erased.pop(vector.id, None)
         group = _Group({vector.id})
-        known = [match for match in matches if match.id in self]
-        evidence = [self._link(group, fragments, vector.id, match) for match in sorted(known, key=_best_first)]
+        evidence = self._join(group, fragments, vector.id, [match for match in matches if match.id in self])
         apart = [_Group(members) for members in fragments if not members & group.members]
         changes = self._settle([group, *apart], vector.id, left, evidence, cause)
         return [*changes, *self._possible(hidden, old_edges, evidence)]
@@ -135,16 +134,33 @@ class Book:
             outbox=outbox,
         )
 
-    def _link(self, group: _Group, fragments: list[set[str]], record_id: str, match: Match) -> Evidence:
-        """Join what the match holds together, unless that would be too large."""
-        held = None
-        if match.duplicate and match.id not in group.members:
-            others = self._companions(fragments, match.id)
-            if len(group.members) + len(others) > self._max_size:
-                held = SIZE_CAP
-            else:
-                group.members |= others
-        return self._evidence.link(record_id, match, held)
+    def _join(
+        self, group: _Group, fragments: list[set[str]], record_id: str, matches: Sequence[Match]
+    ) -> list[Evidence]:
+        """Take in what the matches hold together, the best first, as far as the rules allow; the edges, best first."""
+        ordered = sorted(matches, key=_best_first)
+        for match in ordered:
+            self._evidence.link(record_id, match, None)
+        refused = [match.id for match in ordered if match.duplicate]
+        held: dict[str, str] = {}
+        joined = True
+        while joined:  # what was refused a single record may be allowed to the group that it became
+            joined, waiting, refused = False, refused, []
+            for other in waiting:
+                if other in group.members:
+                    continue
+                others = self._companions(fragments, other)
+                objection = self._rules.objection(group.members, others, self._evidence)
+                if objection is None:
+                    group.members |= others
+                    joined = True
+                else:
+                    held[other] = objection
+                    refused.append(other)
+        return [
+            self._evidence.link(record_id, match, None if match.id in group.members else held.get(match.id))
+            for match in ordered
+        ]
 
     def _companions(self, fragments: list[set[str]], record_id: str) -> set[str]:
         """The records that come along when `record_id` is joined."""

@@ -43,6 +43,11 @@ class EvidenceGraph:
             self._dropped.add((edge.a, edge.b))
         return edges
 
+    def duplicates_between(self, left: Collection[str], right: Collection[str]) -> int:
+        """How many pairs across two disjoint groups are above the duplicate threshold, held or not."""
+        few, many = sorted((set(left), set(right)), key=len)
+        return sum(o in many and e.match.duplicate for r in few for o, e in self._near.get(r, {}).items())
+
     def components(self, records: Collection[str]) -> list[set[str]]:
         """What the joining edges among some records make of them, in the order of their least ids."""
         rest, found = set(records), []

@@ -16,8 +16,9 @@ from consumer.errors import RejectedError, SettingsError
 from consumer.events import EventRenderer
 from consumer.fusion import WeightedFusion
 from consumer.loop import Result
+from consumer.merging import MergeRules
 from consumer.metrics import METRICS
-from consumer.neighbours import match_rows
+from consumer.neighbours import match_rows, may_merge
 from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
 from consumer.records import (
     Cause,
@@ -57,7 +58,7 @@ class MatchSettings:
     topics: MatchTopics
     neighbours: int
     """k: candidates scored per record."""
-    max_cluster_size: int
+    rules: MergeRules
     snapshot_records: int
     """Messages between two snapshots of a partition."""
 
@@ -243,7 +244,14 @@ class MatchStage:
         METRICS.stale.inc(len(live) - len(fresh))
         with step(STAGE, "match").time():
             matches = match_rows(fresh, scope.index, self._fusion, self._settings.neighbours)
-        self._apply(owned, scope, fresh, matches, live[-1].position.offset, edges=change_known(fresh, known))
+        self._apply(
+            owned,
+            scope,
+            fresh,
+            matches,
+            live[-1].position.offset,
+            edges=change_known(fresh, known) or may_merge(matches),
+        )
         with step(STAGE, "index").time():
             bring_up_to_date(scope.index, fresh)
         scope.dirty = True
@@ -266,7 +274,7 @@ class MatchStage:
         step = METRICS.step_seconds.labels
         with step(STAGE, "read").time():
             state = self._store.read(scope.name, sorted(records), [mint(r) for r in sorted(records)], edges=edges)
-        book = Book(state, mint, self._settings.max_cluster_size)
+        book = Book(state, mint, self._settings.rules)
         renderer = EventRenderer(self._settings.profile, scope.name, self._settings.fingerprint)
         outbox: list[OutboxEntry] = []
         for row, found in zip(rows, matches, strict=True):

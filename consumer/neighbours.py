@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consumer.fusion import DECIMALS, WeightedFusion
+from consumer.fusion import DECIMALS, Layout, WeightedFusion
 from consumer.ports import VectorIndex
-from consumer.records import Erasure, Floats, Match, Vector
+from consumer.records import Erasure, Floats, Integers, Match, Vector
 from consumer.rows import Row
 
 
@@ -23,16 +23,56 @@ class _Candidate:
     row: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rows of a batch beside their candidates, best candidate of a row first: n pairs."""
+
+    rows: Sequence[int]
+    """[n] which row of the batch."""
+    ids: Sequence[str]
+    """[n] the candidate."""
+    similarities: Floats
+    """float32 [n, modalities], 0 where one is missing."""
+    shared: Integers
+    """int64 [n], the mask of modalities both have."""
+
+
 def match_rows(rows: Sequence[Row], index: VectorIndex, fusion: WeightedFusion, k: int) -> list[list[Match]]:
     """Matches of each row, best candidate first; an erasure has none."""
+    pairs = compare_rows(rows, index, fusion.layout, k)
+    matches: list[list[Match]] = [[] for _ in rows]
+    for row, match in zip(pairs.rows, fusion.judge(pairs.ids, pairs.similarities, pairs.shared), strict=True):
+        if match is not None:
+            matches[row].append(match)
+    return matches
+
+
+def may_merge(matches: Sequence[Sequence[Match]]) -> bool:
+    """Whether a row is a duplicate of two records or more: they may lie in two clusters, whose own edges count then."""
+    return any(sum(match.duplicate for match in found) > 1 for found in matches)
+
+
+def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int) -> Comparison:
+    """Each row beside up to k candidates, scored exactly over the modalities both records have."""
     vectors = [row.item for row in rows if isinstance(row.item, Vector)]
     if not vectors:
-        return [[] for _ in rows]
+        return Comparison([], [], np.zeros((0, len(layout.names)), np.float32), np.zeros(0, np.int64))
     queries = np.stack([v.values for v in vectors]).astype(np.float32)
     candidates = list(_candidates(rows, queries, index, k))
-    scored = _score(vectors, queries, candidates, index, fusion)
-    matches = iter(scored)
-    return [next(matches) if isinstance(row.item, Vector) else [] for row in rows]
+    stored_ids = sorted({c.id for found in candidates for c in found if c.row is None})
+    stored, stored_masks = index.vectors(stored_ids)
+    place = {record_id: i + len(vectors) for i, record_id in enumerate(stored_ids)}
+    known = np.concatenate([queries, stored])
+    masks = np.asarray([*(v.mask for v in vectors), *stored_masks], np.int64)
+    left = [i for i, found in enumerate(candidates) for _ in found]
+    right = [place[c.id] if c.row is None else c.row for found in candidates for c in found]
+    numbers = [number for number, row in enumerate(rows) if isinstance(row.item, Vector)]
+    return Comparison(
+        rows=[numbers[i] for i in left],
+        ids=[c.id for found in candidates for c in found],
+        similarities=layout.similarities(known[left], known[right]),
+        shared=masks[left] & masks[right],
+    )
 
 
 def _candidates(rows: Sequence[Row], queries: Floats, index: VectorIndex, k: int) -> Iterator[list[_Candidate]]:
@@ -68,23 +108,3 @@ def _candidates(rows: Sequence[Row], queries: Floats, index: VectorIndex, k: int
         latest[item.id] = i
         alive[i] = True
         ids.append(item.id)
-
-
-def _score(
-    vectors: Sequence[Vector],
-    queries: Floats,
-    candidates: Sequence[Sequence[_Candidate]],
-    index: VectorIndex,
-    fusion: WeightedFusion,
-) -> list[list[Match]]:
-    """Score every pair exactly, over the modalities both records have."""
-    stored_ids = sorted({c.id for found in candidates for c in found if c.row is None})
-    stored, stored_masks = index.vectors(stored_ids)
-    place = {record_id: i + len(vectors) for i, record_id in enumerate(stored_ids)}
-    known = np.concatenate([queries, stored])
-    masks = np.asarray([*(v.mask for v in vectors), *stored_masks], np.int64)
-    left = [i for i, found in enumerate(candidates) for _ in found]
-    right = [place[c.id] if c.row is None else c.row for found in candidates for c in found]
-    similarities = fusion.layout.similarities(known[left], known[right])
-    judged = iter(fusion.judge([c.id for found in candidates for c in found], similarities, masks[left] & masks[right]))
-    return [[match for _ in found if (match := next(judged)) is not None] for found in candidates]

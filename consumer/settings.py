@@ -184,6 +184,11 @@ class MatchingSettings(_Frozen):
     max_cluster_size: Annotated[int, Field(ge=2)] = Field(
         default=100, description="A match that would make a larger cluster is held for a person."
     )
+    quorum: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5,
+        description="Share of the pairs between two groups that must be duplicates before they become one cluster; "
+        "0: one pair is enough.",
+    )
     erased_days: Positive = Field(default=7, description="How long a late copy of an erased record is recognised.")
 
 

@@ -31,6 +31,7 @@ from consumer.errors import SettingsError
 from consumer.fusion import WeightedFusion
 from consumer.loop import Limits, Loop
 from consumer.match import MatchSettings, MatchStage, MatchTopics
+from consumer.merging import MergeRules
 from consumer.metrics import METRICS
 from consumer.ports import ClusterStore, Encoder, Model, SnapshotStore, Source, VectorIndex
 from consumer.profile import (
@@ -231,7 +232,7 @@ def build_match_stage(
             mint_key=settings.privacy.key_bytes,
             topics=topics,
             neighbours=settings.index.neighbours,
-            max_cluster_size=settings.matching.max_cluster_size,
+            rules=MergeRules(settings.matching.max_cluster_size, settings.matching.quorum),
             snapshot_records=settings.state.snapshot_records,
         ),
         WeightedFusion(encoders.layout, profile.fusion),

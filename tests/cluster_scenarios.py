@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from consumer.clusters import Book, Change, Minter
+from consumer.merging import MergeRules
 from consumer.ports import ClusterStore
 from consumer.records import Cause, Match, OutboxEntry, Position, Vector
 
@@ -70,6 +71,7 @@ def play(
     *,
     cuts: Iterable[int] | None = None,
     max_size: int = NO_CAP,
+    quorum: float = 0.0,
     start: int = 0,
 ) -> list[Change]:
     """Play steps into the store, one book and one write a batch, and each step a batch where no cuts are given.
@@ -81,7 +83,9 @@ def play(
     changes: list[Change] = []
     for batch in batches(steps, range(len(steps)) if cuts is None else cuts, start):
         named = sorted({name for _, step in batch for name in (step.id, *getattr(step, "matches", ()))})
-        book = Book(store.read(SCOPE, named, [MINT(name) for name in named], edges=True), MINT, max_size)
+        book = Book(
+            store.read(SCOPE, named, [MINT(name) for name in named], edges=True), MINT, MergeRules(max_size, quorum)
+        )
         made = [change for offset, step in batch for change in _feed(book, offset, step)]
         entries = [OutboxEntry("events", "key", repr(change).encode()) for change in made]
         assert store.apply(SCOPE, PARTITION, epoch, batch[-1][0], book.update(entries))

@@ -361,11 +361,18 @@ def test_a_large_batch_is_one_write(store: ClusterStore) -> None:
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=lives(names(8)), cuts=st.sets(st.integers(1, 25)), max_size=st.sampled_from([3, 1_000]))
-def test_every_store_ends_in_the_same_state(open_store: Open, steps: list[Step], cuts: set[int], max_size: int) -> None:
+@given(
+    steps=lives(names(8)),
+    cuts=st.sets(st.integers(1, 25)),
+    max_size=st.sampled_from([3, 1_000]),
+    quorum=st.sampled_from([0.0, 0.5]),
+)
+def test_every_store_ends_in_the_same_state(
+    open_store: Open, steps: list[Step], cuts: set[int], max_size: int, quorum: float
+) -> None:
     store, memory = open_store(), MemoryClusters()
-    changes = play(store, steps, cuts=cuts, max_size=max_size)
-    assert changes == play(memory, steps, max_size=max_size)
+    changes = play(store, steps, cuts=cuts, max_size=max_size, quorum=quorum)
+    assert changes == play(memory, steps, max_size=max_size, quorum=quorum)
 
     ids = names(8)
     ever = sorted({MINT(name) for name in ids} | {c.cluster_id for c in changes if hasattr(c, "cluster_id")})

@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumer.adapters.memory_clusters import MemoryClusters
-from consumer.clusters import SIZE_CAP, Change
+from consumer.clusters import Change
+from consumer.merging import SIZE_CAP
 from consumer.ports import Neighbourhood
 from consumer.records import Cluster, ClusterChange, PossibleChange
 from tests.cluster_scenarios import MINT, SCOPE, Erase, Step, Upsert, lives, names, play

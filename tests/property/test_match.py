@@ -25,6 +25,7 @@ from consumer.evaluation import EventView
 from consumer.fusion import WeightedFusion
 from consumer.loop import Result
 from consumer.match import MatchSettings, MatchStage, MatchTopics
+from consumer.merging import MergeRules
 from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
 from consumer.records import Cluster, Erasure, FieldValue, Message, Outgoing, Position, Record
 from consumer.vectors import pack_erasure, pack_vector
@@ -173,10 +174,12 @@ def new_stage(
     *,
     k: int = ALL,
     max_size: int = ALL,
+    quorum: float = 0.0,
     snapshot_records: int = 1_000_000,
 ) -> MatchStage:
     made = encoders()
-    chosen = MatchSettings(made.profile.name, VECTORS, made.fingerprint, KEY, TOPICS, k, max_size, snapshot_records)
+    rules = MergeRules(max_size, quorum)
+    chosen = MatchSettings(made.profile.name, VECTORS, made.fingerprint, KEY, TOPICS, k, rules, snapshot_records)
     fusion = WeightedFusion(made.layout, made.profile.fusion)
     return MatchStage(chosen, fusion, store, NoSnapshots() if snapshots is None else snapshots, index)
 
@@ -275,6 +278,7 @@ def last_versions(steps: Iterable[Put | Drop]) -> list[Put]:
 CUTS = st.sets(st.integers(1, 24))
 NEIGHBOURS = st.sampled_from([1, 2, 3, ALL])
 CAPS = st.sampled_from([2, 3, ALL])
+QUORA = st.sampled_from([0.0, 0.5, 1.0])
 
 
 def _twins(*ids: str) -> list[Step]:
@@ -282,12 +286,14 @@ def _twins(*ids: str) -> list[Step]:
 
 
 @EXAMPLES
-@example(_twins("a", "b", "a", "c"), {3}, 1, ALL)  # an update makes its record the younger of two equals
-@given(streams(), CUTS, NEIGHBOURS, CAPS)
-def test_batching_never_changes_the_answer(steps: list[Step], cuts: set[int], k: int, max_size: int) -> None:
+@example(_twins("a", "b", "a", "c"), {3}, 1, ALL, 0.0)  # an update makes its record the younger of two equals
+@given(streams(), CUTS, NEIGHBOURS, CAPS, QUORA)
+def test_batching_never_changes_the_answer(
+    steps: list[Step], cuts: set[int], k: int, max_size: int, quorum: float
+) -> None:
     single, batched = MemoryClusters(), MemoryClusters()
-    one_by_one = play(steps, single, k=k, max_size=max_size)
-    in_batches = play(steps, batched, cuts, k=k, max_size=max_size)
+    one_by_one = play(steps, single, k=k, max_size=max_size, quorum=quorum)
+    in_batches = play(steps, batched, cuts, k=k, max_size=max_size, quorum=quorum)
 
     assert values(in_batches, TOPICS.events) == values(one_by_one, TOPICS.events)
     assert values(in_batches, TOPICS.possible) == values(one_by_one, TOPICS.possible)
@@ -418,10 +424,12 @@ def test_a_late_copy_changes_nothing(steps: list[Step], cuts: set[int], data: st
 
 
 @EXAMPLES
-@given(streams(), CUTS, NEIGHBOURS, CAPS)
-def test_the_events_alone_tell_the_clusters(steps: list[Step], cuts: set[int], k: int, max_size: int) -> None:
+@given(streams(), CUTS, NEIGHBOURS, CAPS, QUORA)
+def test_the_events_alone_tell_the_clusters(
+    steps: list[Step], cuts: set[int], k: int, max_size: int, quorum: float
+) -> None:
     store = MemoryClusters()
-    sent = values(play(steps, store, cuts, k=k, max_size=max_size), TOPICS.events)
+    sent = values(play(steps, store, cuts, k=k, max_size=max_size, quorum=quorum), TOPICS.events)
     view = view_of(sent)
 
     assert view.gaps == []

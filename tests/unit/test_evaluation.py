@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.adapters.memory_clusters import MemoryClusters
-from consumer.evaluation import EventView, Scores, b_cubed, pairwise
+from consumer.evaluation import EventView, Scores, b_cubed, overlap, pairwise
 from consumer.records import ClusterChange
 from tests.cluster_scenarios import Step, lives, names, play
 
@@ -64,6 +64,39 @@ def test_b_cubed_of_nothing_and_of_records_left_alone() -> None:
 
 def together(clusters: Mapping[str, Hashable], a: str, b: str) -> bool:
     return a == b or (a in clusters and b in clusters and clusters[a] == clusters[b])
+
+
+@given(TRUTHS, FOUND, st.fixed_dictionaries({r: st.sampled_from("xy") for r in RECORDS}))
+def test_pairs_across_sources_equal_counting_them(
+    truth: dict[str, int], found: dict[str, int], sources: dict[str, str]
+) -> None:
+    across = [(a, b) for a, b in combinations(truth, 2) if sources[a] != sources[b]]
+    true = [(a, b) for a, b in across if truth[a] == truth[b]]
+    put = [(a, b) for a, b in across if together(found, a, b)]
+    both = set(true) & set(put)
+    wanted = (len(both) / len(put) if put else 1.0, len(both) / len(true) if true else 1.0)
+    assert close(overlap(truth, found, sources).pairwise(), *wanted)
+
+
+def test_bootstrap_intervals_hold_the_scores_and_narrow_with_more_clusters() -> None:
+    def widths(clusters: int) -> tuple[float, float]:
+        # every third cluster lost one of its three records
+        truth = {f"{c}-{n}": c for c in range(clusters) for n in range(3)}
+        found = {r: c for r, c in truth.items() if c % 3 or not r.endswith("-0")}
+        counted = overlap(truth, found)
+        pairs, cubes = counted.intervals(200, seed=1)
+        assert counted.intervals(200, seed=1) == (pairs, cubes)
+        for scores, intervals in ((counted.pairwise(), pairs), (counted.b_cubed(), cubes)):
+            assert intervals["precision"].low == intervals["precision"].high == scores.precision == 1
+            assert intervals["recall"].low < scores.recall < intervals["recall"].high
+        return tuple(i["recall"].high - i["recall"].low for i in (pairs, cubes))  # type: ignore[return-value]  # of two
+
+    few, many = widths(20), widths(500)
+    assert all(wide > 2 * narrow for wide, narrow in zip(few, many, strict=True))
+
+
+def test_bootstrap_of_nothing() -> None:
+    assert overlap({}, {}).intervals(10, seed=1) == ({}, {})
 
 
 @given(TRUTHS, FOUND)

@@ -1,0 +1,240 @@
+"""`dedup evaluate`: a labelled file through the engine of the service, and what is to be known of the outcome."""
+
+import csv
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from consumer.batch import MemoryPipeline, chunks
+from consumer.curves import Curve, Doubles, curve
+from consumer.encode import EncoderSet, EncodeStage
+from consumer.errors import SettingsError
+from consumer.evaluation import EventView, Interval, Scores, overlap
+from consumer.mistakes import WrongPair, largest_false, wrong_pairs
+from consumer.pairs import PairTable, candidate_pairs
+from consumer.profile import load_profile
+from consumer.records import Bools, Message, Outgoing, Position, Vector
+from consumer.settings import Settings
+from consumer.string_match import string_match
+from consumer.vectors import unpack
+from consumer.wiring import build_encoders, new_index
+
+BOOTSTRAP_DRAWS = 500
+_CHUNK = 2048
+
+Progress = Callable[[str, int, int], None]
+"""Told what is going on, how far it is, and how far it goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores of the clusters, with 95 % bootstrap intervals over true clusters."""
+
+    scores: Scores
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """What some modalities can do alone: the best F1 of candidate pairs, its threshold picked on the truth."""
+
+    modalities: Sequence[str]
+    f1: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything that is reported; JSON as it stands, but for `curve`, `histogram` and `values`."""
+
+    input: str
+    profile: str
+    fingerprint: str
+    cross_source: bool
+    records: int
+    rejected: int
+    unlabelled: int
+    """Records that the truth does not name: in the stream, not in the scores."""
+    pairwise: Scored
+    b_cubed: Scored
+    candidate_recall: float
+    """Share of the true pairs that the search brought together directly."""
+    best_pairs: Subset
+    """All modalities, candidate pairs alone."""
+    recall_at_precision: Mapping[str, float]
+    subsets: Sequence[Subset]
+    orders: Sequence[float]
+    """Pairwise F1 of the clusters, one a random order of arrival."""
+    string_match: Scores
+    true_sizes: Mapping[int, int]
+    found_sizes: Mapping[int, int]
+    largest_false: int
+    """Records of the largest found cluster that holds two that differ."""
+    worst: Sequence[WrongPair]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawings:
+    """What the report draws from."""
+
+    curve: Curve
+    matches: Doubles
+    """Fused scores of candidate pairs that are one."""
+    others: Doubles
+    values: Mapping[str, Mapping[str, object]]
+    """Record id → its input, for the wrong pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """An encoded file."""
+
+    encoders: EncoderSet
+    vectors: Sequence[Outgoing]
+    values: Mapping[str, Mapping[str, object]]
+    rejected: int
+
+
+def evaluate(
+    settings: Settings,
+    source: Path,
+    truth_path: Path,
+    *,
+    cross_source: bool,
+    orders: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[Evaluation, Drawings]:
+    """Stream a labelled file and judge the outcome. Raises SettingsError for files that cannot be used."""
+    truth = read_truth(truth_path)
+    stream = _encode(settings, source, progress)
+    labelled = {r: truth[r] for r in truth if r in stream.values}
+    if not labelled:
+        raise SettingsError(f"{truth_path}: names none of the records of {source}; ids must be the same in both")
+    sources = {r: stream.values[r].get("source") for r in labelled} if cross_source else None
+    profile, layout = stream.encoders.profile, stream.encoders.layout
+    found = _cluster(settings, stream, stream.vectors, progress)
+    counted = overlap(labelled, found, sources)
+    pair_intervals, cube_intervals = counted.intervals(BOOTSTRAP_DRAWS, seed)
+    table = _labelled_pairs(settings, stream, labelled, sources)
+    same, true_pairs = table.same(labelled), float(counted.true.sum()) / 2
+    minimum = profile.fusion.min_evidence
+    scores = table.scores(layout, layout.names, minimum)
+    whole = curve(scores, same, true_pairs)
+    rng = np.random.default_rng(seed)
+    shuffled = ([stream.vectors[i] for i in rng.permutation(len(stream.vectors))] for _ in range(orders))
+    outcome = Evaluation(
+        input=source.name,
+        profile=profile.name,
+        fingerprint=stream.encoders.fingerprint,
+        cross_source=cross_source,
+        records=len(stream.values),
+        rejected=stream.rejected,
+        unlabelled=len(stream.values) - len(labelled),
+        pairwise=Scored(counted.pairwise(), pair_intervals),
+        b_cubed=Scored(counted.b_cubed(), cube_intervals),
+        candidate_recall=round(float(same.sum()) / max(true_pairs, 1), 4),
+        best_pairs=Subset(layout.names, *whole.best()),
+        recall_at_precision={str(p): whole.recall_at(p) for p in (0.9, 0.95, 0.97, 0.99)},
+        subsets=_ablation(table, stream.encoders, same, true_pairs),
+        orders=[overlap(labelled, _cluster(settings, stream, s, progress), sources).pairwise().f1 for s in shuffled],
+        string_match=overlap(labelled, string_match(table, stream.values, profile), sources).pairwise(),
+        true_sizes=_sizes(labelled),
+        found_sizes=_sizes({r: found.get(r, r) for r in labelled}),
+        largest_false=largest_false(labelled, found),
+        worst=wrong_pairs(table, scores, same, labelled, found, layout.names),
+    )
+    named = {r for pair in outcome.worst for r in (pair.a, pair.b)}
+    values = {r: stream.values[r] for r in named}
+    return outcome, Drawings(whole, scores[same], scores[~same], values)
+
+
+def read_truth(path: Path) -> dict[str, str]:
+    """Record id → true cluster, from a CSV with the columns `id` and `cluster_id`. Raises SettingsError."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if not {"id", "cluster_id"} <= set(reader.fieldnames or ()):
+                raise SettingsError(f"{path}: a CSV file with the columns id and cluster_id is wanted")
+            return {row["id"]: row["cluster_id"] for row in reader if row["id"] and row["cluster_id"]}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+
+
+def _encode(settings: Settings, source: Path, progress: Progress) -> _Stream:
+    profile = load_profile(settings.profile)
+    encoders = build_encoders(settings, profile, source.parent)
+    stage = EncodeStage(encoders, 1)
+    vectors: list[Outgoing] = []
+    values: dict[str, Mapping[str, object]] = {}
+    rejected, size, read = 0, source.stat().st_size, 0
+
+    def advance(count: int) -> None:
+        nonlocal read
+        read += count
+        progress("encoding", read, size)
+
+    for chunk in chunks(source, profile.input, advance):
+        messages = [
+            Message(Position(m.topic, 0, line), m.key, m.value, m.timestamp_ms or 0) for line, (m, _) in chunk.items()
+        ]
+        result = stage.process(messages)
+        refused = {r.message.position.offset for r in result.rejected}
+        rejected += len(refused)
+        vectors += result.outgoing
+        values.update({r: orjson.loads(m.value or b"") for line, (m, r) in chunk.items() if line not in refused})
+    return _Stream(encoders, vectors, values, rejected)
+
+
+def _cluster(settings: Settings, stream: _Stream, vectors: Sequence[Outgoing], progress: Progress) -> dict[str, str]:
+    """Record → cluster, as a reader of the events has it after the vectors came in this order."""
+    pipeline, view = MemoryPipeline(settings, stream.encoders), EventView()
+    for start in range(0, len(vectors), _CHUNK):
+        pipeline.feed(vectors[start : start + _CHUNK])
+        for event in pipeline.drain(settings.topics.events):
+            view.apply(orjson.loads(event))
+        for topic in (settings.topics.possible, settings.topics.clusters):
+            pipeline.drain(topic)
+        progress("matching", min(start + _CHUNK, len(vectors)), len(vectors))
+    return view.assignments
+
+
+def _labelled_pairs(
+    settings: Settings, stream: _Stream, truth: Mapping[str, str], sources: Mapping[str, object] | None
+) -> PairTable:
+    """Candidate pairs of labelled records; across sources only, where that is how the file is scored."""
+    encoders = stream.encoders
+    unpacked = [
+        unpack(Message(Position(m.topic, 0, 0), m.key, m.value, 0), encoders.fingerprint, encoders.layout.dim)
+        for m in stream.vectors
+    ]
+    vectors = [item for item in unpacked if isinstance(item, Vector)]
+    maker = new_index(settings, encoders.layout.dim)
+    table = candidate_pairs(vectors, encoders.layout, maker, settings.index.neighbours)
+    counts = np.array(
+        [
+            (a := table.ids[later]) in truth
+            and (b := table.ids[earlier]) in truth
+            and (sources is None or sources[a] != sources[b])
+            for later, earlier in zip(table.later.tolist(), table.earlier.tolist(), strict=True)
+        ],
+        bool,
+    )
+    return table.take(counts)
+
+
+def _ablation(table: PairTable, encoders: EncoderSet, same: Bools, true_pairs: float) -> list[Subset]:
+    """Every subset of the modalities, the best first. Candidates stay those of the whole profile."""
+    layout, minimum = encoders.layout, encoders.profile.fusion.min_evidence
+    subsets = [s for size in range(1, len(layout.names) + 1) for s in itertools.combinations(layout.names, size)]
+    found = [Subset(s, *curve(table.scores(layout, s, minimum), same, true_pairs).best()) for s in subsets]
+    return sorted(found, key=lambda s: -s.f1)
+
+
+def _sizes(clusters: Mapping[str, str]) -> dict[int, int]:
+    return dict(sorted(Counter(Counter(clusters.values()).values()).items()))
