@@ -214,7 +214,7 @@ def test_topics_are_created_once_and_doctor_is_content_then(named: Mapping[str, 
 def test_doctor_names_every_fault_at_once_with_what_to_do(named: Mapping[str, str], tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models" / "onnx", models)
-    with (models / "all-minilm-l6-v2" / "model.onnx").open("r+b") as file:
+    with (models / "subword" / "model.onnx").open("r+b") as file:
         file.seek(1000)
         file.write(b"tampered")
     bad = {
@@ -289,7 +289,7 @@ def test_batch_says_what_it_cannot_read_or_write(records: Path, tmp_path: Path) 
     assert_refused(dedup("batch", records, "--out", tmp_path / "file" / "below"), "Not a directory")
     assert_refused(dedup("batch", records, "--out", "/proc/self/none"), "/proc/self/none")
     empty = {"DEDUP_MODELS__DIRECTORY": str(tmp_path)}
-    assert_refused(dedup("batch", records, "--out", tmp_path / "out", **empty), "all-minilm-l6-v2", "spec.json")
+    assert_refused(dedup("batch", records, "--out", tmp_path / "out", **empty), "subword", "spec.json")
 
 
 def test_a_broker_that_is_away_is_one_message(tmp_path: Path) -> None:
