@@ -12,17 +12,17 @@ Pair = tuple[str, str]
 
 Family = Sequence[Pair]
 
-_PEOPLE = 0.6
+PEOPLE = 0.6
 
 
-def generated(count: int, seed: int) -> list[Family]:
-    """`count` families, three in five of people in 28 locales, the others of things."""
+def generated(count: int, seed: int, share_of_people: float = PEOPLE) -> list[Family]:
+    """`count` families, a share of them of people in 28 locales, the others of things."""
     chance = Random(seed)
     pools = people.pools(seed)
     weights = people.weights(pools)
     return [
         people.family(chance.choices(pools, weights)[0], SIZE, chance)
-        if chance.random() < _PEOPLE
+        if chance.random() < share_of_people
         else goods.family(SIZE, chance)
         for _ in range(count)
     ]

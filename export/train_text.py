@@ -55,13 +55,14 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     """What the evaluation trains with too."""
     parser.add_argument("--dim", type=int, default=184)
     parser.add_argument("--families", type=int, default=10_000, help="generated families of four")
+    parser.add_argument("--people", type=float, default=families.PEOPLE, help="share of them that are of people")
     parser.add_argument("--steps", type=int, default=600)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, export, measure, write. Raises ExportError, with nothing written, when the model is not good enough."""
     sets = [labelled.read(folder, arguments.seed) for folder in arguments.data]
-    drawn = families.generated(arguments.families, arguments.seed)
+    drawn = families.generated(arguments.families, arguments.seed, arguments.people)
     network = train(sets, drawn, dim=arguments.dim, steps=arguments.steps, seed=arguments.seed)
     model = graph(network).SerializeToString(deterministic=True)
     measured = measure(model, network, arguments.check_texts, arguments.seed + 1_000)
@@ -112,6 +113,7 @@ def _spec(
             "labelled_records": sum(len(one.texts) for one in sets),
             "held_out": "no record of these sets: judge the model on others",
             "generated_families": arguments.families,
+            "share_of_people": arguments.people,
             "steps": arguments.steps,
             "seed": seed,
         },

@@ -137,7 +137,7 @@ def _models(
     """Names of sets, and a model that never saw them nor what is held out with them; for each seed."""
     for seed in map(int, arguments.seeds.split(",")):
         sets = [labelled.read(arguments.data / name, seed) for name in known if name not in arguments.test_only]
-        drawn = families.generated(arguments.families, seed)
+        drawn = families.generated(arguments.families, seed, arguments.people)
         groups: dict[str, list[str]] = {}
         for name, one in tested.items():
             groups.setdefault(domain(one) if arguments.hold_out == "domain" else name, []).append(name)
