@@ -1,6 +1,5 @@
 """Text to vectors with an ONNX model folder: `model.onnx`, `tokenizer.json` and the `spec.json` that vouches for them."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from tokenizers import Encoding, Tokenizer
 
 from consumer.adapters.onnx_session import Session, verified
 from consumer.adapters.tensorrt import Shapes
-from consumer.adapters.text_cache import TextCache
-from consumer.adapters.texts import JOINER, MAX_CHARACTERS, MAX_ROWS, batches, text_of
+from consumer.adapters.text_encoder import TextEncoder
+from consumer.adapters.texts import JOINER, MAX_ROWS
 from consumer.errors import ModelError
-from consumer.records import Embeddings, FieldValue, Floats
 
 MAX_UNKNOWN = 0.25
 """Share of a text's tokens that may be unknown. Of generated Chinese names 60 % are nothing but unknown tokens to
 all-MiniLM-L6-v2, of Thai ones 77 %; with a city beside them they would be told apart by the city alone."""
+_GPU_BATCH_TOKENS = 8192
 _CPU_BATCH_TOKENS = 512
 """What a processor's caches hold: names and titles ran 1.8 and 1.6 times as fast as in batches of 8,192, on one thread."""
 
@@ -36,8 +35,8 @@ class Spec:
     tokenizer_sha256: str
 
 
-class OnnxTextEncoder:
-    """An `Encoder` of text: the present fields of a row, in order, joined by `", "`.
+class OnnxTextEncoder(TextEncoder):
+    """A sentence encoder with its tokenizer.
 
     A row is absent when it has no text, and when more than a quarter of its tokens are unknown to the model: those all
     look alike, so two strangers in a script that it cannot read would otherwise be each other's perfect duplicate.
@@ -60,70 +59,25 @@ class OnnxTextEncoder:
 
         `batch_tokens` is the most of a batch, padding included; None: what suits the provider.
         """
-        self._spec = read_spec(model_dir)
-        model = verified(model_dir / "model.onnx", self._spec.model_sha256)
-        tokenizer = verified(model_dir / "tokenizer.json", self._spec.tokenizer_sha256)
-        self._tokenizer = _tokenizer(tokenizer, model_dir, self._spec.max_tokens)
-        self._session = Session(
-            model,
-            model_dir,
-            providers=providers,
-            threads=threads,
-            shapes=_shapes(self._spec.max_tokens),
-            engines=engines,
-        )
+        self._spec = spec = read_spec(model_dir)
+        model = verified(model_dir / "model.onnx", spec.model_sha256)
+        tokenizer = verified(model_dir / "tokenizer.json", spec.tokenizer_sha256)
+        self._tokenizer = _tokenizer(tokenizer, model_dir, spec.max_tokens)
+        shapes = _shapes(spec.max_tokens)
+        session = Session(model, model_dir, providers=providers, threads=threads, shapes=shapes, engines=engines)
         # -1 is no token: a model without a comma has nothing to leave out.
         self._joiner_id = -1 if (joiner := self._tokenizer.token_to_id(JOINER.strip())) is None else joiner
-        self._fields = tuple(fields)
-        self._cache = TextCache(cache_entries, self._spec.dim)
-        self._batch_tokens = batch_tokens or (8192 if self._session.on_gpu else _CPU_BATCH_TOKENS)
-
-    @property
-    def dim(self) -> int:
-        return self._spec.dim
-
-    @property
-    def fingerprint(self) -> str:
-        """Provider, threads and batch size are not in it: they move a component by about 1e-6."""
-        parts = (
-            *("text", self._spec.model_sha256, self._spec.tokenizer_sha256),
-            *(self._spec.max_tokens, MAX_CHARACTERS, MAX_UNKNOWN, JOINER, self._fields),
+        super().__init__(
+            session,
+            fields,
+            dim=spec.dim,
+            parts=("text", spec.model_sha256, spec.tokenizer_sha256, spec.max_tokens, MAX_UNKNOWN),
+            budget=batch_tokens or (_GPU_BATCH_TOKENS if session.on_gpu else _CPU_BATCH_TOKENS),
+            cache_entries=cache_entries,
         )
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    @property
-    def provider(self) -> str:
-        """The execution provider in use, such as `CUDAExecutionProvider`."""
-        return self._session.provider
-
-    @property
-    def passed_over(self) -> Sequence[str]:
-        """Each provider that was preferred, and why it does not work here."""
-        return self._session.passed_over
-
-    def warm_up(self) -> None:
-        self._tokenizer.encode_batch(["Ann Lee, Leeds"])
-        self._session.warm_up()
-
-    def forget(self) -> None:
-        self._cache.forget()
-
-    def encode(self, rows: Sequence[Mapping[str, FieldValue]]) -> Embeddings:
-        """float32 [n, dim] unit rows, zero where absent. Raises ModelError when the runtime fails, out of memory say."""
-        return self._cache.encode([text_of(row, self._fields) for row in rows], self._compute)
-
-    def _compute(self, texts: Sequence[str]) -> Embeddings:
-        vectors = np.zeros((len(texts), self._spec.dim), np.float32)
-        present = np.zeros(len(texts), np.bool_)
-        encodings = self._tokenizer.encode_batch(texts)
-        readable = [(row, encoding.ids) for row, encoding in enumerate(encodings) if self._is_readable(encoding)]
-        # By length, because a short text padded to a long one costs as much as the long one.
-        readable.sort(key=lambda item: len(item[1]))
-        for batch in batches(readable, self._batch_tokens):
-            chosen = [row for row, _ in batch]
-            vectors[chosen] = self._run([ids for _, ids in batch])
-            present[chosen] = True
-        return Embeddings(vectors, present)
+    def _ids(self, texts: Sequence[str]) -> Sequence[list[int]]:
+        return [found.ids if self._is_readable(found) else [] for found in self._tokenizer.encode_batch(texts)]
 
     def _is_readable(self, encoding: Encoding) -> bool:
         unknown = encoding.ids.count(self._spec.unknown_id)
@@ -131,14 +85,14 @@ class OnnxTextEncoder:
         content = len(encoding.ids) - added
         return content > 0 and unknown <= MAX_UNKNOWN * content
 
-    def _run(self, tokens: Sequence[list[int]]) -> Floats:
-        shape = (len(tokens), len(tokens[-1]))
+    def _inputs(self, ids: Sequence[list[int]]) -> Mapping[str, npt.NDArray[np.int64]]:
+        shape = (len(ids), len(ids[-1]))
         input_ids = np.full(shape, self._spec.pad_id, np.int64)
         attention_mask: npt.NDArray[np.int64] = np.zeros(shape, np.int64)
-        for row, ids in enumerate(tokens):
-            input_ids[row, : len(ids)] = ids
-            attention_mask[row, : len(ids)] = 1
-        return self._session.run("embedding", {"input_ids": input_ids, "attention_mask": attention_mask})
+        for row, tokens in enumerate(ids):
+            input_ids[row, : len(tokens)] = tokens
+            attention_mask[row, : len(tokens)] = 1
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
 def _shapes(max_tokens: int) -> Shapes:

@@ -4,7 +4,6 @@ It reads any script: names meet their Latin form and their sound (`subword_token
 weigh more than words because they were learned to.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ import numpy.typing as npt
 from consumer.adapters.onnx_session import Session, verified
 from consumer.adapters.subword_tokens import MAX_IDS, REVISION, features
 from consumer.adapters.tensorrt import Shapes
-from consumer.adapters.text_cache import TextCache
-from consumer.adapters.texts import JOINER, MAX_CHARACTERS, MAX_ROWS, batches, text_of
+from consumer.adapters.text_encoder import TextEncoder
+from consumer.adapters.texts import MAX_ROWS
 from consumer.errors import ModelError
-from consumer.records import Embeddings, FieldValue
 
+_GPU_BATCH_IDS = 16_384
 _CPU_BATCH_IDS = 2048
 """What a processor's caches hold: a tenth faster than batches of 16,384, on one thread."""
 _SHAPES = Shapes(
@@ -38,11 +37,11 @@ class SubwordSpec:
     model_sha256: str
 
 
-class SubwordEncoder:
-    """An `Encoder` of text: the present fields of a row, in order, joined by `", "`.
+class SubwordEncoder(TextEncoder):
+    """Our own encoder. A row without a letter or a digit is absent.
 
-    A row without a letter or a digit is absent. Raises ModelError when the folder is not the one its spec.json
-    describes, was made for other features, or no wanted provider works.
+    Raises ModelError when the folder is not the one its spec.json describes, was made for other features, or no wanted
+    provider works.
     """
 
     def __init__(
@@ -60,59 +59,28 @@ class SubwordEncoder:
 
         `batch_ids` is the most of a batch, padding included; None: what suits the provider.
         """
-        self._spec = read_subword_spec(model_dir)
-        if self._spec.features != REVISION:
+        spec = read_subword_spec(model_dir)
+        if spec.features != REVISION:
             raise ModelError(
-                f"{model_dir / 'spec.json'}: made for features {self._spec.features!r}, this version has {REVISION!r}; "
+                f"{model_dir / 'spec.json'}: made for features {spec.features!r}, this version has {REVISION!r}; "
                 "train the model again, or install the version that made it"
             )
-        model = verified(model_dir / "model.onnx", self._spec.model_sha256)
-        self._session = Session(model, model_dir, providers=providers, threads=threads, shapes=_SHAPES, engines=engines)
-        self._fields = tuple(fields)
-        self._cache = TextCache(cache_entries, self._spec.dim)
-        self._batch_ids = batch_ids or (16_384 if self._session.on_gpu else _CPU_BATCH_IDS)
+        model = verified(model_dir / "model.onnx", spec.model_sha256)
+        session = Session(model, model_dir, providers=providers, threads=threads, shapes=_SHAPES, engines=engines)
+        super().__init__(
+            session,
+            fields,
+            dim=spec.dim,
+            parts=("subword", spec.model_sha256, REVISION),
+            budget=batch_ids or (_GPU_BATCH_IDS if session.on_gpu else _CPU_BATCH_IDS),
+            cache_entries=cache_entries,
+        )
 
-    @property
-    def dim(self) -> int:
-        return self._spec.dim
+    def _ids(self, texts: Sequence[str]) -> Sequence[list[int]]:
+        return [features(text) for text in texts]
 
-    @property
-    def fingerprint(self) -> str:
-        """Provider, threads and batch size are not in it: they move a component by about 1e-6."""
-        parts = ("subword", self._spec.model_sha256, REVISION, MAX_CHARACTERS, JOINER, self._fields)
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    @property
-    def provider(self) -> str:
-        """The execution provider in use, such as `CUDAExecutionProvider`."""
-        return self._session.provider
-
-    @property
-    def passed_over(self) -> Sequence[str]:
-        """Each provider that was preferred, and why it does not work here."""
-        return self._session.passed_over
-
-    def warm_up(self) -> None:
-        self._session.warm_up()
-
-    def forget(self) -> None:
-        self._cache.forget()
-
-    def encode(self, rows: Sequence[Mapping[str, FieldValue]]) -> Embeddings:
-        """float32 [n, dim] unit rows, zero where absent. Raises ModelError when the runtime fails, out of memory say."""
-        return self._cache.encode([text_of(row, self._fields) for row in rows], self._compute)
-
-    def _compute(self, texts: Sequence[str]) -> Embeddings:
-        vectors = np.zeros((len(texts), self._spec.dim), np.float32)
-        present = np.zeros(len(texts), np.bool_)
-        read = enumerate(map(features, texts))
-        # By length, because a short text padded to a long one costs as much as the long one.
-        readable = sorted(((row, ids) for row, ids in read if ids), key=lambda item: len(item[1]))
-        for batch in batches(readable, self._batch_ids):
-            chosen = [row for row, _ in batch]
-            vectors[chosen] = self._session.run("embedding", padded([ids for _, ids in batch]))
-            present[chosen] = True
-        return Embeddings(vectors, present)
+    def _inputs(self, ids: Sequence[list[int]]) -> Mapping[str, npt.NDArray[np.int64]]:
+        return padded(ids)
 
 
 def padded(features_of: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:

@@ -6,6 +6,7 @@ import pytest
 
 from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
 from consumer.adapters.subword_encoder import SubwordEncoder
+from consumer.adapters.text_encoder import TextEncoder
 from consumer.doctor import examine
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import ModelError
@@ -19,16 +20,17 @@ from tests.factories import message, signup
 from tests.services import ROOT
 
 SIGNUP = (ROOT / "consumer" / "profiles" / "signup.yaml").read_text()
-SHIPPED = "all-minilm-l6-v2"
+SHIPPED = "model: subword"
 
 
 def profile_with(model: str, tmp_path: Path) -> str:
     path = tmp_path / "profile.yaml"
-    path.write_text(SIGNUP.replace(SHIPPED, model))
+    assert SHIPPED in SIGNUP
+    path.write_text(SIGNUP.replace(SHIPPED, f"model: {model}"))
     return str(path)
 
 
-@pytest.mark.parametrize(("model", "kind"), [(SHIPPED, OnnxTextEncoder), ("subword", SubwordEncoder)])
+@pytest.mark.parametrize(("model", "kind"), [("all-minilm-l6-v2", OnnxTextEncoder), ("subword", SubwordEncoder)])
 def test_the_text_modality_runs_on_the_model_it_names(model: str, kind: type, tmp_path: Path) -> None:
     encoders = build_encoders(load_settings(), load_profile(profile_with(model, tmp_path)))
     assert isinstance(encoders.encoders["text"], kind)
@@ -63,7 +65,7 @@ def test_models_are_warm_before_records_come(signup_encoders: EncoderSet) -> Non
 
 def test_an_erasure_leaves_no_vector_in_a_cache(signup_encoders: EncoderSet) -> None:
     encoder = signup_encoders.encoders["text"]
-    assert isinstance(encoder, OnnxTextEncoder)
+    assert isinstance(encoder, TextEncoder)
     stage = EncodeStage(signup_encoders, 1)
     stage.process([message(signup("Ann Lee"), "r1"), message(signup("Bo Öst"), "r2", offset=1)])
     assert len(encoder._cache) == 2
