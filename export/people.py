@@ -80,7 +80,7 @@ def _eastern(locale: str, first: str, last: str, city: str, chance: Random) -> t
         kinds = [last.split(), first.split()]
         written, read = chance.sample(range(3), 2)
         spellings = [[name[kind] for name in kinds] for kind in (written, read)]
-        return tuple(  # type: ignore[return-value]
+        return tuple(  # type: ignore[return-value]  # of two
             " ".join(reversed(one) if chance.random() < 0.3 else one) + city for one in spellings
         )
     latin = (romanised if locale == "ko_KR" else chinese)(last, first, chance)

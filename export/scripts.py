@@ -3,8 +3,7 @@
 Rules of thumb with chance in them; common knowledge, copied from no data set.
 """
 
-# Letters that look like Latin ones are what this file is about.
-# ruff: noqa: RUF001
+# ruff: noqa: RUF001  # letters that look like Latin ones are what this file is about
 
 import re
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ SHAPES = Shapes(*({"input_ids": shape, "attention_mask": shape} for shape in ((1
 
 
 def session(providers: Sequence[str] | None = (CPU,), **options: object) -> Session:
-    return Session(MODEL, FOLDER, **{"providers": providers, "threads": 1, "shapes": SHAPES, **options})  # type: ignore[arg-type]
+    return Session(MODEL, FOLDER, **{"providers": providers, "threads": 1, "shapes": SHAPES, **options})  # type: ignore[arg-type]  # of several types
 
 
 def test_the_better_provider_is_preferred_and_each_passed_over_has_its_reason() -> None:
