@@ -8,8 +8,9 @@ import orjson
 from consumer.clusters import Change
 from consumer.decode import DEFAULT_SCOPE
 from consumer.events import EventRenderer
+from consumer.feedback import FeedbackMessage
 from consumer.profile import Profile
-from consumer.records import Cause, Cluster, ClusterChange, Evidence, Match, Member, Position, PossibleChange
+from consumer.records import Cause, Cluster, ClusterChange, Evidence, Match, Member, Position, PossibleChange, Verdict
 from consumer.vectors import INGESTED_HEADER, SOURCE_HEADER
 
 Schema = dict[str, Any]
@@ -40,15 +41,21 @@ def describe(profiles: Sequence[Profile]) -> Schema:
 def _channels(inputs: Sequence[str], profiles: Sequence[Profile]) -> Iterator[tuple[str, Schema]]:
     for profile in profiles:
         yield profile.input, _channel(profile.input, f"Records to compare, profile `{profile.name}`.", [profile.name])
-    vectors = [profile.vectors_topic for profile in profiles]
+    yield "duplicate-feedback", _channel("duplicate-feedback", "What people say of pairs.", ["feedback"])
+    read = [*inputs, "duplicate-feedback", *(profile.vectors_topic for profile in profiles)]
     yield (
         "deadLetters",
         _channel("{input}.dlq", "Messages that a stage could not read.", ["deadLetter"])
-        | {"parameters": {"input": {"enum": [*inputs, *vectors], "description": "The topic they were read from."}}},
+        | {"parameters": {"input": {"enum": read, "description": "The topic they were read from."}}},
     )
     yield (
         "vectors",
-        _channel("vectors.{profile}", "Internal: encoded records, from encode to match.", ["vector"], compacted=True)
+        _channel(
+            "vectors.{profile}",
+            "Internal: encoded records and people's verdicts, from encode to match.",
+            ["vector", "verdict"],
+            compacted=True,
+        )
         | {"parameters": {"profile": {"enum": [profile.name for profile in profiles]}}},
     )
     yield "duplicate-events", _channel("duplicate-events", "What changed about a duplicate cluster.", ["clusterEvent"])
@@ -77,8 +84,10 @@ def _operations(inputs: Sequence[str]) -> Iterator[tuple[str, Schema]]:
 
     for topic in inputs:
         yield f"receive-{topic}", operation("receive", topic, "Encode each record.")
-    yield "send-vectors", operation("send", "vectors", "Hand each encoded record to its matcher.")
-    yield "receive-vectors", operation("receive", "vectors", "Match each encoded record.")
+    yield "receive-duplicate-feedback", operation("receive", "duplicate-feedback", "Hand on what a person says.")
+    yield "send-vectors", operation("send", "vectors", "Hand each encoded record and each verdict to its matcher.")
+    yield "send-ended-verdicts", operation("send", "vectors", "Forget what was said of a record that was erased.")
+    yield "receive-vectors", operation("receive", "vectors", "Match each encoded record, obey each verdict.")
     yield "send-duplicate-events", operation("send", "duplicate-events", "Tell what changed.")
     yield "send-duplicate-clusters", operation("send", "duplicate-clusters", "Tell what is true now.")
     yield "send-possible-duplicates", operation("send", "possible-duplicates", "Ask a person.")
@@ -88,6 +97,16 @@ def _operations(inputs: Sequence[str]) -> Iterator[tuple[str, Schema]]:
 def _messages(profiles: Sequence[Profile]) -> Iterator[tuple[str, Schema]]:
     for profile in profiles:
         yield profile.name, _message(profile.name.capitalize(), "The record id.", _ref(profile.name))
+    yield (
+        "feedback",
+        _message(
+            "Feedback",
+            "Any; words with one key keep their order, so use one for a pair: `<record>|<record>` as in "
+            "`possible-duplicates`.",
+            _ref("feedback"),
+            [example_feedback()],
+        ),
+    )
     cloud_event = {"contentType": "application/cloudevents+json"}
     yield (
         "clusterEvent",
@@ -125,13 +144,22 @@ def _messages(profiles: Sequence[Profile]) -> Iterator[tuple[str, Schema]]:
         _message("Encoded record", "The record id.", packed)
         | {"contentType": "application/vnd.msgpack", "headers": headers},
     )
+    pair = "The byte 255, then MessagePack [scope, a, b]: one for a pair, whatever is said of it."
+    said = {
+        "type": "string",
+        "format": "binary",
+        "description": "MessagePack: what was said, by whom, when. Null, from match: it ended with one of the records.",
+    }
+    yield "verdict", _message("Verdict", pair, said) | {"contentType": "application/vnd.msgpack"}
 
 
 def _message(title: str, key: str, payload: Schema, examples: Sequence[Any] = ()) -> Schema:
     binding = {"key": {"type": "string", "description": key}, "bindingVersion": _KAFKA_BINDING}
     message: Schema = {"title": title, "payload": payload, "bindings": {"kafka": binding}}
     if examples:
-        message["examples"] = [{"name": str(e.get("type", "state")), "payload": e} for e in examples]
+        message["examples"] = [
+            {"name": str(e.get("type") or e.get("verdict") or "state"), "payload": e} for e in examples
+        ]
     return message
 
 
@@ -146,17 +174,23 @@ def _renderer() -> EventRenderer:
 
 
 def example_events(name: str) -> list[Any]:
-    """Real events of a small story: two records meet, a third joins, one goes, and a pair is left to a person."""
+    """Real events of a small story: two records meet, a third joins, a person sends one away, a pair is left to decide."""
     link = Match("s-1002", 0.97, duplicate=True, similarities={"text": 0.94}, contributions={"text": 3.5})
     doubt = Match("s-1004", 0.61, duplicate=False, similarities={"text": 0.81}, contributions={"text": 0.4})
     evidence = [Evidence("s-1001", "s-1002", link)]
+    said = Position("duplicate-feedback", 0, 3)
+    word = Verdict(
+        "s-1001", "s-1003", "different", "ana@example.com", 1_767_225_500_000, DEFAULT_SCOPE, said, 1_767_225_500_000
+    )
     cid, first, pair = "c7d0e3a5b1f2946c8e0aa", "s-1001", ["s-1001", "s-1002"]
     stories: Mapping[str, Sequence[Change]] = {
         "cluster-event": [
             ClusterChange("created", cid, 1, pair, (), pair, first, evidence=evidence),
             ClusterChange("joined", cid, 2, ["s-1003"], (), [*pair, "s-1003"], first),
-            ClusterChange("left", cid, 3, (), ["s-1003"], pair, first),
-            ClusterChange("dissolved", cid, 4, (), pair, (), None),
+            ClusterChange("split", cid, 3, (), ["s-1003"], pair, first, verdicts=[word]),
+            ClusterChange("updated", cid, 4, (), (), pair, "s-1002"),
+            ClusterChange("exemplar_changed", cid, 5, (), (), pair, "s-1002", previous_exemplar=first),
+            ClusterChange("dissolved", cid, 6, (), pair, (), None),
         ],
         "possible-event": [PossibleChange("found", Evidence("s-1001", "s-1004", doubt))],
     }
@@ -168,3 +202,15 @@ def example_state() -> Any:
     members = {"s-1001": Member(1, 1.0), "s-1002": Member(2, 0.5)}
     cluster = Cluster("c7d0e3a5b1f2946c8e0aa", 3, 1, members, "s-1001")
     return orjson.loads(_renderer().state(cluster.id, cluster) or b"null")
+
+
+def example_feedback() -> FeedbackMessage:
+    """A person looked at the pair that was left to one."""
+    return {
+        "a": "s-1001",
+        "b": "s-1004",
+        "verdict": "different",
+        "by": "Ana, data quality",
+        "profile": "signup",
+        "at": "2026-01-02T09:30:00.000Z",
+    }

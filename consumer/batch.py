@@ -13,8 +13,10 @@ from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.evaluation import EventView
+from consumer.feedback import message_key, read_statements
 from consumer.loop import Loop
-from consumer.profile import load_profile
+from consumer.ports import ClusterStore
+from consumer.profile import Profile, load_profile
 from consumer.records import Outgoing
 from consumer.settings import Settings
 from consumer.wiring import build_encoders, build_match_stage, limits
@@ -37,30 +39,33 @@ class Summary:
     largest_cluster: int
     events: int
     possible_events: int
+    verdicts: int
+    """Words of people that were applied."""
     fingerprint: str
 
 
 class MemoryPipeline:
-    """Both stages over a broker in memory: feed it messages of the input topic, drain the topics it writes."""
+    """Both stages over a broker in memory: feed it messages of the input and feedback topics, drain what it writes."""
 
-    def __init__(self, settings: Settings, encoders: EncoderSet) -> None:
+    def __init__(self, settings: Settings, encoders: EncoderSet, store: ClusterStore | None = None) -> None:
+        """`store` keeps what is decided; one in memory if none is given."""
         profile, topics = encoders.profile, settings.topics
         self.broker = MemoryBroker(retain=False)
-        self.dead_letter_topics = [f"{profile.input}.dlq", f"{profile.vectors_topic}.dlq"]
-        inner = [profile.input, profile.vectors_topic]
+        inner = [profile.input, topics.feedback, profile.vectors_topic]
+        self.dead_letter_topics = [f"{name}.dlq" for name in inner]
         for name in (*inner, *self.dead_letter_topics, topics.events, topics.clusters, topics.possible):
             self.broker.create(name, 1)
         publisher = MemoryPublisher(self.broker)
-        match = build_match_stage(settings, encoders, MemoryClusters(), NoSnapshots())
+        match = build_match_stage(settings, encoders, store or MemoryClusters(), NoSnapshots())
 
         def assigned(came: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
             return {(topic, n): match.assigned(n, self.broker.log((topic, n)).end) for topic, n in came}
 
         chosen = replace(limits(settings), poll_seconds=0.0)
-        encode_source = MemorySource(self.broker, "encode", [profile.input])
+        encode_source = MemorySource(self.broker, "encode", [profile.input, topics.feedback])
         match_source = MemorySource(self.broker, "match", [profile.vectors_topic], assigned)
         self._loops = [
-            Loop(encode_source, EncodeStage(encoders, 1), publisher, chosen),
+            Loop(encode_source, EncodeStage(encoders, 1, topics.feedback), publisher, chosen),
             Loop(match_source, match, publisher, chosen),
         ]
 
@@ -113,7 +118,7 @@ class _Outputs:
         self._append("dead_letters.jsonl", [orjson.dumps(letter) for letter in letters])
         pipeline.drain(self._topics.clusters)
 
-    def finish(self, source: Path) -> Summary:
+    def finish(self, source: Path, verdicts: int) -> Summary:
         clusters, assignments = self._view.clusters, self._view.assignments
         with (self._out / "clusters.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -130,6 +135,7 @@ class _Outputs:
             largest_cluster=max(map(len, clusters.values()), default=0),
             events=self._counts["events.jsonl"],
             possible_events=self._counts["possible.jsonl"],
+            verdicts=verdicts,
             fingerprint=self._fingerprint,
         )
         (self._out / "summary.json").write_bytes(orjson.dumps(asdict(summary), option=orjson.OPT_INDENT_2))
@@ -141,16 +147,19 @@ class _Outputs:
             file.writelines(value + b"\n" for value in values)
 
 
-def run_batch(settings: Settings, source: Path, out: Path, progress: Callable[[int], None]) -> Summary:
+def run_batch(
+    settings: Settings, source: Path, out: Path, progress: Callable[[int], None], feedback: Path | None = None
+) -> Summary:
     """Cluster a JSONL file whose records have an `id`; a repeated id is an update.
 
-    Pictures named by a relative address are read from the file's own folder, and only from inside it.
+    What people say of pairs, in the JSONL file `feedback`, is applied after the records. Pictures named by a relative address are read from the file's own folder, and only from inside it.
 
     Writes `clusters.csv` (id, cluster_id: every accepted record, alone or not), `events.jsonl`, `possible.jsonl`,
     `dead_letters.jsonl` and `summary.json` into `out`. `progress` is told how many bytes more were read.
-    Raises SettingsError for paths that cannot be used.
+    Raises SettingsError for paths that cannot be used, and for words that are not as they should be.
     """
     profile = load_profile(settings.profile)
+    words = _words(feedback, settings.topics.feedback, profile) if feedback else []
     encoders = build_encoders(settings, profile, source.parent)
     pipeline = MemoryPipeline(settings, encoders)
     try:
@@ -158,7 +167,9 @@ def run_batch(settings: Settings, source: Path, out: Path, progress: Callable[[i
         for chunk in chunks(source, profile.input, progress):
             pipeline.feed([message for message, _ in chunk.values()])
             outputs.take(pipeline, {line: record_id for line, (_, record_id) in chunk.items()})
-        return outputs.finish(source)
+        pipeline.feed(words)
+        outputs.take(pipeline, {})
+        return outputs.finish(source, len(words))
     except OSError as error:
         raise SettingsError(f"{error.filename or out}: {error.strerror}") from error
 
@@ -180,6 +191,16 @@ def chunks(source: Path, topic: str, progress: Callable[[int], None]) -> Iterato
                 chunk = {}
     if chunk:
         yield chunk
+
+
+def _words(feedback: Path, topic: str, profile: Profile) -> list[Outgoing]:
+    """What people say, as messages; their times count up from the file's own, as those of records do."""
+    said = read_statements(feedback, profile)
+    started_ms = int(feedback.stat().st_mtime * 1000)
+    return [
+        Outgoing(topic, message_key(one), orjson.dumps(one), {}, None, started_ms + number)
+        for number, one in enumerate(said, start=1)
+    ]
 
 
 def _key(line: bytes, number: int) -> tuple[bytes | None, str]:

@@ -5,13 +5,13 @@ import binascii
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import orjson
 
 from consumer.errors import RejectedError
 from consumer.profile import FieldSpec, Profile
 from consumer.records import Erasure, FieldValue, Message, Record
+from consumer.times import milliseconds, parse_time
 
 DEFAULT_SCOPE = "default"
 MAX_ID_CHARS = 256
@@ -45,7 +45,7 @@ def decode(message: Message, profile: Profile) -> Record | Erasure:
     timestamp_ms = min(max(message.timestamp_ms, 0), LAST_MS)
     if message.value is None:
         return Erasure(record_id, message.position, timestamp_ms)
-    content = _parse(message.value)
+    content = parse_object(message.value)
     if content.get("id") not in (None, record_id):
         raise RejectedError("the value's id differs from the message key")
     fields = {}
@@ -76,7 +76,8 @@ def decode_id(key: bytes | None) -> str:
     return record_id
 
 
-def _parse(value: bytes) -> Mapping[str, object]:
+def parse_object(value: bytes) -> Mapping[str, object]:
+    """The JSON object that bytes are. Raises RejectedError."""
     try:
         content = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -137,7 +138,7 @@ def _read_timestamps(name: str, value: object) -> Sequence[str] | None:
         raise RejectedError(f"{name}: a list of ISO 8601 times is wanted, this is {_kind(value)}")
     times = times[-MAX_TIMESTAMPS:]
     for i, time in enumerate(times):
-        if not isinstance(time, str) or _parse_time(time) is None:
+        if not isinstance(time, str) or parse_time(time) is None:
             raise RejectedError(f"{name}[{i}]: not an ISO 8601 time")
     return times or None
 
@@ -167,13 +168,6 @@ def _read_uri(name: str, value: object) -> str | None:
     return value.strip() or None
 
 
-def _parse_time(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
-
-
 def _scope(profile: Profile, fields: Mapping[str, FieldValue]) -> str:
     if profile.scope is None:
         return DEFAULT_SCOPE
@@ -189,13 +183,8 @@ def _born_ms(profile: Profile, fields: Mapping[str, FieldValue], timestamp_ms: i
     times = fields.get(profile.born) if profile.born else None
     if not isinstance(times, Sequence) or isinstance(times, str | bytes):
         return timestamp_ms
-    born = _parse_time(times[0])
-    if born is None:
-        return timestamp_ms
-    try:
-        return int((born if born.tzinfo else born.replace(tzinfo=UTC)).timestamp() * 1000)
-    except OverflowError:
-        return timestamp_ms
+    born_ms = milliseconds(times[0])
+    return timestamp_ms if born_ms is None else born_ms
 
 
 def _kind(value: object) -> str:

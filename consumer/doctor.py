@@ -6,10 +6,11 @@ from typing import Literal
 
 from consumer.adapters import kafka_topics
 from consumer.errors import DedupError
+from consumer.fusion_spec import LearnedSpec
 from consumer.ports import Model
 from consumer.profile import Profile, load_profile
 from consumer.settings import Settings
-from consumer.wiring import build_encoders, build_store, require_brokers, topic_specs
+from consumer.wiring import build_encoders, build_fusion, build_store, require_brokers, topic_specs
 
 Level = Literal["ok", "warning", "fault"]
 _TIMEOUT_SECONDS = 10.0
@@ -53,9 +54,12 @@ def _guarded(
 
 def _models(settings: Settings, profile: Profile) -> Iterator[Finding]:
     encoders = build_encoders(settings, profile)  # checks every checksum
+    build_fusion(settings, encoders)
     yield Finding(
         "models", "ok", f"checksums right, fingerprint {encoders.fingerprint}, {encoders.layout.dim} dimensions"
     )
+    spec = profile.chosen_fusion(settings.matching.fusion)
+    yield Finding("fusion", "ok", f"learned: {spec.model}" if isinstance(spec, LearnedSpec) else "weighted mean")
     for name, encoder in encoders.encoders.items():
         if isinstance(encoder, Model):
             passed_over = "; ".join(encoder.passed_over)

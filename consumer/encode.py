@@ -9,14 +9,16 @@ import orjson
 
 from consumer.decode import decode
 from consumer.errors import RejectedError
+from consumer.feedback import decode_feedback
 from consumer.fusion import Layout
 from consumer.loop import Result
 from consumer.metrics import METRICS
 from consumer.ports import Encoder, Model, Remembering
 from consumer.profile import Profile
-from consumer.records import Erasure, FieldValue, Message, Outgoing, Record, Rejected, Vector
+from consumer.quality import quality
+from consumer.records import Erasure, Message, Outgoing, Picture, Record, Rejected, Vector, Verdict
 from consumer.rotation import Rotation
-from consumer.vectors import pack_erasure, pack_vector
+from consumer.vectors import pack_erasure, pack_vector, pack_verdict
 
 STAGE = "encode"
 
@@ -53,6 +55,7 @@ class EncoderSet:
         if not records:
             return []
         blocks, present = [], []
+        pictures: list[Picture | None] = [None] * len(records)
         for name, modality in self.profile.modalities.items():
             rows = [{f: r.fields[f] for f in modality.fields if f in r.fields} for r in records]
             with METRICS.encoder_seconds.labels(name).time():
@@ -60,6 +63,8 @@ class EncoderSet:
             turned = self.rotation.turn(name, embeddings.vectors) if self.rotation else embeddings.vectors
             blocks.append(turned)
             present.append(embeddings.present)
+            if embeddings.pictures:
+                pictures = [first or other for first, other in zip(pictures, embeddings.pictures, strict=True)]
         values, masks = self.layout.fuse(blocks, present)
         return [
             Vector(
@@ -69,7 +74,7 @@ class EncoderSet:
                 source=record.source,
                 ingested_ms=record.ingested_ms,
                 born_ms=record.born_ms,
-                quality=self._quality(record.fields),
+                quality=quality(self.profile.quality, record, pictures[i]),
                 mask=masks[i],
                 values=values[i],
             )
@@ -89,39 +94,43 @@ class EncoderSet:
             if isinstance(encoder, Remembering):
                 encoder.forget()
 
-    def _quality(self, fields: Mapping[str, FieldValue]) -> float:
-        """Completeness: the share, by the profile's weights, of fields that are there."""
-        shares = self.profile.quality
-        total = sum(shares.values())
-        return round(sum(share for name, share in shares.items() if name in fields) / total, 4) if total else 1.0
-
 
 class EncodeStage:
-    """Decodes, encodes and addresses a batch. `partitions` is the number of partitions of the vectors topic."""
+    """Decodes, encodes and addresses a batch. `partitions` is the number of partitions of the vectors topic.
+
+    Messages of the topic `feedback` are what people say of pairs: they are handed on to where the records are.
+    """
 
     name = STAGE
 
-    def __init__(self, encoders: EncoderSet, partitions: int) -> None:
+    def __init__(self, encoders: EncoderSet, partitions: int, feedback: str | None = None) -> None:
         self._encoders = encoders
         self._profile = encoders.profile
         self._partitions = partitions
+        self._feedback = feedback
         self._ingested_ms: list[int] = []
 
     def process(self, messages: Sequence[Message]) -> Result:
-        decoded: list[Record | Erasure] = []
+        decoded: list[Record | Erasure | Verdict] = []
         rejected: list[Rejected] = []
         for message in messages:
             try:
-                decoded.append(decode(message, self._profile))
+                item = self._decode(message)
             except RejectedError as error:
                 rejected.append(Rejected(message, STAGE, str(error)))
+                continue
+            if item is not None:
+                decoded.append(item)
         vectors = iter(self._encoders.encode([item for item in decoded if isinstance(item, Record)]))
         if any(isinstance(item, Erasure) for item in decoded):
             # An erasure names a record, not what was in it; whose vectors are remembered cannot be told.
             self._encoders.forget()
         outgoing: list[Outgoing] = []
         for item in decoded:
-            outgoing += self._erase(item) if isinstance(item, Erasure) else [self._address(next(vectors))]
+            if isinstance(item, Record):
+                outgoing.append(self._address(next(vectors)))
+            else:
+                outgoing += self._erase(item) if isinstance(item, Erasure) else [self._tell(item)]
         self._ingested_ms = [item.ingested_ms for item in decoded]
         return Result(outgoing, rejected)
 
@@ -134,6 +143,14 @@ class EncodeStage:
     def ready(self) -> bool:
         return True
 
+    def _decode(self, message: Message) -> Record | Erasure | Verdict | None:
+        """None for what a person says to another profile's service. Raises RejectedError."""
+        if message.position.topic != self._feedback:
+            return decode(message, self._profile)
+        verdict = decode_feedback(message, self._profile)
+        METRICS.feedback.labels(verdict.says if verdict else "other_profile").inc()
+        return verdict
+
     def _address(self, vector: Vector) -> Outgoing:
         partition = scope_partition(vector.scope, self._partitions)
         return pack_vector(vector, self._profile.vectors_topic, partition)
@@ -142,3 +159,7 @@ class EncodeStage:
         """To every partition: a null value does not say which scope its record was in."""
         topic = self._profile.vectors_topic
         return [pack_erasure(erasure, topic, partition) for partition in range(self._partitions)]
+
+    def _tell(self, verdict: Verdict) -> Outgoing:
+        partition = scope_partition(verdict.scope, self._partitions)
+        return pack_verdict(verdict, self._profile.vectors_topic, partition)

@@ -11,10 +11,12 @@ import numpy as np
 import orjson
 
 from consumer.batch import MemoryPipeline, chunks
+from consumer.comparison import Comparison
 from consumer.curves import Curve, Doubles, curve
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.evaluation import EventView, Interval, Scores, overlap
+from consumer.fusion import Fusion
 from consumer.mistakes import WrongPair, largest_false, wrong_pairs
 from consumer.pairs import PairTable, candidate_pairs
 from consumer.profile import load_profile
@@ -22,7 +24,7 @@ from consumer.records import Bools, Message, Outgoing, Position, Vector
 from consumer.settings import Settings
 from consumer.string_match import string_match
 from consumer.vectors import unpack
-from consumer.wiring import build_encoders, new_index
+from consumer.wiring import build_encoders, build_fusion, new_index
 
 BOOTSTRAP_DRAWS = 500
 _CHUNK = 2048
@@ -121,10 +123,11 @@ def evaluate(
     found = _cluster(settings, stream, stream.vectors, progress)
     counted = overlap(labelled, found, sources)
     pair_intervals, cube_intervals = counted.intervals(BOOTSTRAP_DRAWS, seed)
-    table = _labelled_pairs(settings, stream, labelled, sources)
+    every = _candidate_pairs(settings, stream)
+    fusion = build_fusion(settings, stream.encoders)
+    counts = _counted(every, labelled, sources)
+    table, scores = every.take(counts), fusion.scores(every.pairs)[counts]
     same, true_pairs = table.same(labelled), float(counted.true.sum()) / 2
-    minimum = profile.fusion.min_evidence
-    scores = table.scores(layout, layout.names, minimum)
     whole = curve(scores, same, true_pairs)
     rng = np.random.default_rng(seed)
     shuffled = ([stream.vectors[i] for i in rng.permutation(len(stream.vectors))] for _ in range(orders))
@@ -141,7 +144,7 @@ def evaluate(
         candidate_recall=round(float(same.sum()) / max(true_pairs, 1), 4),
         best_pairs=Subset(layout.names, *whole.best()),
         recall_at_precision={str(p): whole.recall_at(p) for p in (0.9, 0.95, 0.97, 0.99)},
-        subsets=_ablation(table, stream.encoders, same, true_pairs),
+        subsets=_ablation(every.pairs, counts, fusion, same, true_pairs),
         orders=[overlap(labelled, _cluster(settings, stream, s, progress), sources).pairwise().f1 for s in shuffled],
         string_match=overlap(labelled, string_match(table, stream.values, profile), sources).pairwise(),
         true_sizes=_sizes(labelled),
@@ -204,10 +207,7 @@ def _cluster(settings: Settings, stream: _Stream, vectors: Sequence[Outgoing], p
     return view.assignments
 
 
-def _labelled_pairs(
-    settings: Settings, stream: _Stream, truth: Mapping[str, str], sources: Mapping[str, object] | None
-) -> PairTable:
-    """Candidate pairs of labelled records; across sources only, where that is how the file is scored."""
+def _candidate_pairs(settings: Settings, stream: _Stream) -> PairTable:
     encoders = stream.encoders
     unpacked = [
         unpack(Message(Position(m.topic, 0, 0), m.key, m.value, 0), encoders.fingerprint, encoders.layout.dim)
@@ -215,8 +215,12 @@ def _labelled_pairs(
     ]
     vectors = [item for item in unpacked if isinstance(item, Vector)]
     maker = new_index(settings, encoders.layout.dim)
-    table = candidate_pairs(vectors, encoders.layout, maker, settings.index.neighbours)
-    counts = np.array(
+    return candidate_pairs(vectors, encoders.layout, maker, settings.index.neighbours)
+
+
+def _counted(table: PairTable, truth: Mapping[str, str], sources: Mapping[str, object] | None) -> Bools:
+    """Pairs of labelled records, bool [n]; across sources only, where that is how the file is scored."""
+    return np.array(
         [
             (a := table.ids[later]) in truth
             and (b := table.ids[earlier]) in truth
@@ -225,14 +229,17 @@ def _labelled_pairs(
         ],
         bool,
     )
-    return table.take(counts)
 
 
-def _ablation(table: PairTable, encoders: EncoderSet, same: Bools, true_pairs: float) -> list[Subset]:
-    """Every subset of the modalities, the best first. Candidates stay those of the whole profile."""
-    layout, minimum = encoders.layout, encoders.profile.fusion.min_evidence
-    subsets = [s for size in range(1, len(layout.names) + 1) for s in itertools.combinations(layout.names, size)]
-    found = [Subset(s, *curve(table.scores(layout, s, minimum), same, true_pairs).best()) for s in subsets]
+def _ablation(pairs: Comparison, counts: Bools, fusion: Fusion, same: Bools, true_pairs: float) -> list[Subset]:
+    """Every subset of the modalities that any pair shares, the best first. Candidates stay those of the whole profile."""
+    names = fusion.layout.names
+    there = [number for number in range(len(names)) if pairs.present[counts][:, number].any()]
+    subsets = [s for size in range(1, len(there) + 1) for s in itertools.combinations(there, size)]
+    found = [
+        Subset([names[n] for n in s], *curve(fusion.scores(pairs.only(s))[counts], same, true_pairs).best())
+        for s in subsets
+    ]
     return sorted(found, key=lambda s: -s.f1)
 
 

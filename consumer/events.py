@@ -24,6 +24,8 @@ from consumer.records import (
     OutboxEntry,
     PossibleChange,
     Retired,
+    Saying,
+    Verdict,
 )
 
 MEMBERS_SHOWN = 100
@@ -49,7 +51,27 @@ class EvidenceData(TypedDict):
     contributions: Annotated[
         dict[str, float], Field(description="Log-odds that each modality added to, or took from, the probability.")
     ]
-    held: NotRequired[Annotated[str, Field(description="Why records this alike were not joined, such as `size_cap`.")]]
+    held: NotRequired[
+        Annotated[
+            str,
+            Field(
+                description="Why records this alike were not joined: `size_cap`; `quorum`: too few of the pairs between "
+                "their groups are duplicates; `weak_bridge`: the middles of their groups are not alike; `ruled_apart`: a "
+                "person said that records of their groups differ; `ambiguous`: one could join either of two groups that a "
+                "person keeps apart."
+            ),
+        ]
+    ]
+
+
+class VerdictData(TypedDict):
+    """What a person said of two records."""
+
+    a: Annotated[str, Field(description="Record id; of the two the one that sorts first.")]
+    b: Annotated[str, Field(description="The other record id.")]
+    verdict: Saying
+    by: Annotated[str, Field(description="Who said so.")]
+    at: Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="When, in UTC.")]
 
 
 class ClusterEventData(TypedDict):
@@ -60,9 +82,10 @@ class ClusterEventData(TypedDict):
     kind: Annotated[
         ClusterEventKind,
         Field(
-            description="`created`; `joined`, `left`: one record came or went; `merged`: took in the members of other "
+            description="`created`; `joined`: records came; `left`: one went; `merged`: took in the members of other "
             "clusters; `split`: lost records, or began as a part of another cluster; `updated`: same members, one was "
-            "compared again; `dissolved`: ended."
+            "compared again; `exemplar_changed`: the event before changed the record to keep, and nothing else happened "
+            "since; `dissolved`: ended."
         ),
     ]
     cluster_id: ClusterId
@@ -99,6 +122,10 @@ class ClusterEventData(TypedDict):
     evidence: Annotated[
         list[EvidenceData], Field(description="The strongest links that made the change; empty when links went.")
     ]
+    verdicts: NotRequired[Annotated[list[VerdictData], Field(description="What people said that made the change.")]]
+    previous_record_to_keep: NotRequired[
+        Annotated[str, Field(description="On `exemplar_changed`: the record to keep until then; it may have left.")]
+    ]
     config: Config
 
 
@@ -110,7 +137,8 @@ class PossibleEventData(TypedDict):
     kind: Annotated[
         Literal["found", "withdrawn"],
         Field(
-            description="`withdrawn`: a record changed, was erased, or was joined to the other. A pair that came together through other records is not withdrawn: cluster events tell."
+            description="`found` again: it is held for another reason now. `withdrawn`: there is nothing to decide, for a "
+            "record changed or was erased, both came into one cluster, or a person said that they differ."
         ),
     ]
     evidence: EvidenceData
@@ -234,6 +262,10 @@ class EventRenderer:
             data["merged_into"] = change.merged_into
         if change.split_from is not None:
             data["split_from"] = change.split_from
+        if change.verdicts:
+            data["verdicts"] = [_verdict(verdict) for verdict in change.verdicts]
+        if change.previous_exemplar is not None:
+            data["previous_record_to_keep"] = change.previous_exemplar
         return data
 
     def _possible_data(self, change: PossibleChange) -> PossibleEventData:
@@ -260,6 +292,11 @@ def _evidence(edges: Sequence[Evidence]) -> list[EvidenceData]:
             data["held"] = edge.held
         shown.append(data)
     return shown
+
+
+def _verdict(verdict: Verdict) -> VerdictData:
+    at = _rfc3339(verdict.said_ms)
+    return {"a": verdict.a, "b": verdict.b, "verdict": verdict.says, "by": verdict.by, "at": at}
 
 
 def _rfc3339(timestamp_ms: int) -> str:

@@ -1,6 +1,7 @@
-"""The graph of evidence between records: which edges there are, what they hold together, what of it changed."""
+"""The graph of evidence between records: which edges there are, which of them join, and what of it changed."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from consumer.records import Evidence, Match
 
@@ -10,10 +11,19 @@ Pair = tuple[str, str]
 class EvidenceGraph:
     """A working copy of the edges of a neighbourhood, remembering what was put in and what was taken out."""
 
-    def __init__(self, edges: Mapping[str, Mapping[str, Evidence]]) -> None:
-        self._near = {record: dict(found) for record, found in edges.items()}
+    def __init__(self) -> None:
+        self._near: dict[str, dict[str, Evidence]] = {}
         self._put: dict[Pair, Evidence] = {}
         self._dropped: set[Pair] = set()
+
+    def load(self, edges: Mapping[str, Mapping[str, Evidence]]) -> None:
+        """Take in all stored edges of some records; what was changed here since the store was written stays."""
+        for record, found in edges.items():
+            near = self._near.setdefault(record, {})
+            for other, edge in found.items():
+                pair = edge.a, edge.b
+                if pair not in self._put and pair not in self._dropped:
+                    near[other] = edge
 
     @property
     def put(self) -> list[Evidence]:
@@ -25,14 +35,44 @@ class EvidenceGraph:
         """Pairs that had an edge and have none now."""
         return sorted(self._dropped - self._put.keys())
 
-    def link(self, record_id: str, match: Match, held: str | None) -> Evidence:
+    def get(self, pair: Pair) -> Evidence | None:
+        """The edge between two records."""
+        return self._near.get(pair[0], {}).get(pair[1]) or self._near.get(pair[1], {}).get(pair[0])
+
+    def near(self, record_id: str) -> Mapping[str, Evidence]:
+        """The edges of a record, by the other record."""
+        return self._near.get(record_id, {})
+
+    def within(self, records: Collection[str]) -> list[Evidence]:
+        """Edges between two of some records, each once."""
+        found: list[Evidence] = []
+        for record in records:
+            near = self.near(record)
+            # a hub has edges to very many others
+            others = near.keys() if len(near) < len(records) else records
+            found += [near[o] for o in others if record < o and o in near and o in records]
+        return found
+
+    def leaving(self, records: Collection[str], most: int) -> list[str]:
+        """Records that duplicates of some records lead to, beyond these; the nearest first, each once.
+
+        What a hub leads to, a record with more than `most` edges, is left out.
+        """
+        near = [self.near(r) for r in records if len(self.near(r)) <= most]
+        found = [
+            (best_first(e), o) for edges in near for o, e in edges.items() if e.match.duplicate and o not in records
+        ]
+        return list(dict.fromkeys(other for _, other in sorted(found)))
+
+    def link(self, record_id: str, match: Match) -> Evidence:
         """Put in the edge of a match, replacing one between the same two records."""
         a, b = sorted((record_id, match.id))
-        edge = Evidence(a, b, match, held)
-        self._near.setdefault(a, {})[b] = edge
-        self._near.setdefault(b, {})[a] = edge
-        self._put[a, b] = edge
-        return edge
+        return self._set(Evidence(a, b, match))
+
+    def hold(self, edge: Evidence, reason: str | None) -> None:
+        """Say why an edge does not join its records; None: it does, or is no duplicate."""
+        if edge.held != reason:
+            self._set(replace(edge, held=reason))
 
     def drop(self, record_id: str) -> list[Evidence]:
         """Take out every edge of a record, and return them."""
@@ -43,26 +83,13 @@ class EvidenceGraph:
             self._dropped.add((edge.a, edge.b))
         return edges
 
-    def duplicates_between(self, left: Collection[str], right: Collection[str]) -> int:
-        """How many pairs across two disjoint groups are above the duplicate threshold, held or not."""
-        few, many = sorted((set(left), set(right)), key=len)
-        return sum(o in many and e.match.duplicate for r in few for o, e in self._near.get(r, {}).items())
+    def _set(self, edge: Evidence) -> Evidence:
+        self._near.setdefault(edge.a, {})[edge.b] = edge
+        self._near.setdefault(edge.b, {})[edge.a] = edge
+        self._put[edge.a, edge.b] = edge
+        return edge
 
-    def components(self, records: Collection[str]) -> list[set[str]]:
-        """What the joining edges among some records make of them, in the order of their least ids."""
-        rest, found = set(records), []
-        while rest:
-            reached, frontier = set[str](), [min(rest)]
-            while frontier:
-                record = frontier.pop()
-                reached.add(record)
-                edges = self._near.get(record, {})
-                frontier += [o for o, edge in edges.items() if edge.joins and o in rest and o not in reached]
-            found.append(reached)
-            rest -= reached
-        return found
 
-    def apart_within(self, records: Collection[str]) -> dict[Pair, Evidence]:
-        """Edges among some records that do not join: nobody is asked about them while other edges do."""
-        near = (edge for r in records for edge in self._near.get(r, {}).values() if not edge.joins)
-        return {(e.a, e.b): e for e in near if e.a in records and e.b in records}
+def best_first(edge: Evidence) -> tuple[float, str, str]:
+    """A total order of edges: the most probable first, ties by ids."""
+    return -edge.match.probability, edge.a, edge.b

@@ -2,20 +2,26 @@
 
 Each record is one vector: unit blocks, one a modality, each scaled by the root of its weight. The inner product of two
 such vectors is the weighted sum of their cosines, so the index searches by the fused score itself; here the blocks are
-taken apart again, and the score is taken over the modalities present in both.
+taken apart again, and the pair is judged over the modalities present in both.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from consumer.profile import FusionSpec
-from consumer.records import Bools, Floats, Halves, Integers, Match
+from consumer.beliefs import Beliefs, Expectations
+from consumer.comparison import Comparison
+from consumer.fusion_spec import LearnedSpec, WeightedSpec
+from consumer.records import Bools, Floats, Halves, Match
 
 DECIMALS = 5
-"""Cosines are rounded here, so that float noise of one batch shape or another decides nothing."""
+"""What decides is rounded here, so that float noise of one batch shape or another decides nothing."""
+
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +56,183 @@ class Layout:
         return np.round(cosines, DECIMALS)
 
 
+class Fusion(Protocol):
+    """Decides about pairs."""
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides, beside the vectors."""
+
+    def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:
+        """Decide n pairs in order; None where the two are different, or share nothing. Rows count in `beliefs`.
+
+        With `different`, also what pairs that are different rest on.
+        """
+
+    def scores(self, pairs: Comparison) -> Doubles:
+        """How alike the two of each pair are, float64 [n]; -1 where too little of them is there to say duplicate.
+
+        On the scale of the thresholds, as far as the pair alone tells: with fresh beliefs, formed in the order of rows.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class WeightedFusion:
     """The weighted mean of the cosines present in both records, turned into log-odds around the threshold.
 
     A modality's contribution is slope · its share of the weight present · (its cosine minus the threshold); they sum to the
-    logit of the probability, which is one half at the threshold.
+    logit of the probability, which is one half at the threshold. It believes nothing: no stream changes its mind.
     """
 
     layout: Layout
-    spec: FusionSpec
+    spec: WeightedSpec
 
-    def judge(self, ids: Sequence[str], similarities: Floats, shared: Integers) -> list[Match | None]:
-        """Decide n pairs: candidates `ids`, float32 [n, modalities], and the mask of modalities both have.
+    @property
+    def fingerprint(self) -> str:
+        return self.spec.model_dump_json()
 
-        None where the pair is different, or shares nothing.
-        """
-        if not ids:
-            return []
-        count = len(self.layout.names)
-        present = (np.asarray(shared)[:, None] >> np.arange(count)) & 1
-        weights = present * np.asarray(self.layout.weights)
-        evidence = weights.sum(axis=1)
-        shares = weights / np.maximum(evidence, 1e-9)[:, None]
-        scores = np.round((shares * similarities).sum(axis=1), DECIMALS)
-        kept = np.flatnonzero((scores >= self.spec.possible) & (evidence > 0))
-        matches: list[Match | None] = [None] * len(ids)
-        for i in kept.tolist():
+    def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:  # noqa: ARG002  # others have use for beliefs
+        shares, evidence, scores = self._means(pairs)
+        matches: list[Match | None] = [None] * len(pairs.ids)
+        for i in np.flatnonzero(((scores >= self.spec.possible) | different) & (evidence > 0)).tolist():
             enough = bool(evidence[i] >= self.spec.min_evidence - 1e-9)
-            matches[i] = self._match(ids[i], similarities[i], shares[i], float(scores[i]), enough=enough)
+            matches[i] = self._match(pairs, i, shares[i], float(scores[i]), enough=enough)
         return matches
 
-    def _match(self, record_id: str, similarities: Floats, shares: Floats, score: float, *, enough: bool) -> Match:
+    def scores(self, pairs: Comparison) -> Doubles:
+        _, evidence, scores = self._means(pairs)
+        return np.where((evidence > 0) & (evidence >= self.spec.min_evidence - 1e-9), scores, -1.0)
+
+    def _means(self, pairs: Comparison) -> tuple[Doubles, Doubles, Doubles]:
+        """Share of each modality, weight present, weighted mean: [n, modalities], [n], [n]."""
+        weights = pairs.present * self._weights
+        evidence = weights.sum(axis=1)
+        shares = weights / np.maximum(evidence, 1e-9)[:, None]
+        return shares, evidence, np.round((shares * pairs.similarities).sum(axis=1), DECIMALS)
+
+    @property
+    def _weights(self) -> Doubles:
+        named = self.spec.weights
+        weights = np.asarray(self.layout.weights if named is None else [named.get(n, 0.0) for n in self.layout.names])
+        return np.asarray(weights / weights.sum(), np.float64)
+
+    def _match(self, pairs: Comparison, i: int, shares: Doubles, score: float, *, enough: bool) -> Match:
         spec = self.spec
         logit = spec.slope * (score - spec.duplicate)
+        similarities = pairs.similarities[i]
         present = [
             (name, float(c), float(s)) for name, c, s in zip(self.layout.names, similarities, shares, strict=True) if s
         ]
         return Match(
-            id=record_id,
-            probability=round(1 / (1 + math.exp(min(-logit, 700.0))), 4),
+            id=pairs.ids[i],
+            probability=probability(logit),
             duplicate=score >= spec.duplicate and enough,
             similarities={name: round(cosine, 4) for name, cosine, _ in present},
             contributions={name: round(spec.slope * s * (c - spec.duplicate), 4) for name, c, s in present},
         )
+
+
+class Decider(Protocol):
+    """A fitted additive model of log-odds."""
+
+    @property
+    def modalities(self) -> Sequence[str]:
+        """Those it weighs; what a profile has beside them counts for nothing."""
+
+    @property
+    def crowding(self) -> Mapping[str, float]:
+        """Modality → cosine from which a candidate counts as near: one term each."""
+
+    @property
+    def expectations(self) -> Expectations: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def weigh(self, similarities: Floats, present: Bools, crowding: Doubles) -> Doubles:
+        """Log-odds of n pairs, float64 [n, 1 + modalities + crowding terms]: what each adds, after the base rate's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedFusion:
+    """An additive model fitted on labelled pairs, with the prior and the crowding of the scope at hand.
+
+    A modality that one of the two lacks adds nothing. What the terms add, `base` and `prior` with them, sums to the logit
+    of the probability.
+    """
+
+    layout: Layout
+    spec: LearnedSpec
+    decider: Decider
+
+    @property
+    def fingerprint(self) -> str:
+        return self.spec.model_dump_json() + self.decider.fingerprint
+
+    def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:
+        matches: list[Match | None] = [None] * len(pairs.ids)
+        if not matches:
+            return matches
+        terms = self._terms(pairs, beliefs)
+        log_odds = np.round(terms.sum(axis=1), DECIMALS)
+        enough = self._evidence(pairs) >= self.spec.min_evidence - 1e-9
+        names = self._names()
+        duplicate = log_odds >= round(_logit(self.spec.duplicate), DECIMALS)
+        kept = (log_odds >= round(_logit(self.spec.possible), DECIMALS)) | different
+        for i in np.flatnonzero(kept & pairs.present.any(axis=1)).tolist():
+            present = {
+                self.layout.names[m]: pairs.similarities[i, m] for m in np.flatnonzero(pairs.present[i]).tolist()
+            }
+            added = zip(names, terms[i].tolist(), strict=True)
+            absent = {m for m in self.layout.names if m not in present}
+            matches[i] = Match(
+                id=pairs.ids[i],
+                probability=probability(float(log_odds[i])),
+                duplicate=bool(duplicate[i] and enough[i]),
+                similarities={name: round(float(cosine), 4) for name, cosine in present.items()},
+                contributions={name: round(value, 4) for name, value in added if name not in absent},
+            )
+        return matches
+
+    def scores(self, pairs: Comparison) -> Doubles:
+        if not pairs.ids:
+            return np.zeros(0)
+        log_odds = np.round(self._terms(pairs, Beliefs()).sum(axis=1), DECIMALS)
+        enough = self._evidence(pairs) >= self.spec.min_evidence - 1e-9
+        return np.where(enough & pairs.present.any(axis=1), 1 / (1 + np.exp(-log_odds)), -1.0)
+
+    def _terms(self, pairs: Comparison, beliefs: Beliefs) -> Doubles:
+        """What each of `_names` adds to each pair, float64 [n, names]."""
+        decider = self.decider
+        beliefs.belong(decider.fingerprint)
+        columns = [self.layout.names.index(name) for name in decider.modalities]
+        similarities, present = pairs.similarities[:, columns], pairs.present[:, columns]
+        starts = np.flatnonzero(np.diff(pairs.rows, prepend=pairs.rows[0] - 1))
+        row = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(pairs.ids))))
+        near = [decider.modalities.index(name) for name in decider.crowding]
+        close = (similarities[:, near] >= list(decider.crowding.values())) & present[:, near]
+        counts = np.log1p(np.add.reduceat(close.astype(np.float64), starts, axis=0))
+        relative = beliefs.crowded(counts, decider.expectations)
+        # a modality that one of the two lacks says nothing, nor does how common it is
+        terms = decider.weigh(similarities, present, relative[row] * present[:, near])
+        by_row = np.split(terms.sum(axis=1), starts[1:])
+        prior = beliefs.shifts(by_row, decider.expectations)[row]
+        return np.column_stack([terms[:, :1], prior, terms[:, 1:]])
+
+    def _names(self) -> list[str]:
+        return ["base", "prior", *self.decider.modalities, *(f"crowding {name}" for name in self.decider.crowding)]
+
+    def _evidence(self, pairs: Comparison) -> Doubles:
+        return np.asarray((pairs.present * np.asarray(self.layout.weights)).sum(axis=1), np.float64)
+
+
+def probability(log_odds: float) -> float:
+    """Four decimals of what the log-odds say."""
+    return round(1 / (1 + math.exp(min(-log_odds, 700.0))), 4)
+
+
+def _logit(chance: float) -> float:
+    return math.log(chance / (1 - chance)) if chance < 1 else math.inf

@@ -5,33 +5,32 @@ update the index → send the outbox. A crash after any step repeats the batch t
 recognised by its offset and only indexed, what was not sent is still in the outbox.
 """
 
+import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from consumer.clusters import Book, Minter
+from consumer.beliefs import Beliefs
+from consumer.decisions import Decisions, Policy
 from consumer.errors import RejectedError, SettingsError
 from consumer.events import EventRenderer
-from consumer.fusion import WeightedFusion
+from consumer.fusion import Fusion
 from consumer.loop import Result
-from consumer.merging import MergeRules
 from consumer.metrics import METRICS
-from consumer.neighbours import match_rows, may_merge
+from consumer.neighbours import match_rows
 from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
 from consumer.records import (
-    Cause,
     Erasure,
     Match,
     Message,
-    OutboxEntry,
     Outgoing,
     Rejected,
-    Vector,
 )
-from consumer.rows import Row, bring_up_to_date, change_known, fresh_rows, is_current
-from consumer.vectors import unpack
+from consumer.routing import route
+from consumer.rows import Row, bring_up_to_date, fresh_rows, is_current
+from consumer.vectors import unpack, word_message
 
 STAGE = "match"
 _log = structlog.get_logger()
@@ -58,7 +57,7 @@ class MatchSettings:
     topics: MatchTopics
     neighbours: int
     """k: candidates scored per record."""
-    rules: MergeRules
+    policy: Policy
     snapshot_records: int
     """Messages between two snapshots of a partition."""
 
@@ -71,10 +70,14 @@ class _Scope:
     index: VectorIndex
     applied: int
     """Last offset whose changes are in the store."""
+    beliefs: Beliefs
+    """What its stream has shown up to there."""
     in_doubt: bool = False
     """A write was tried whose answer never came: only the store knows how far it is."""
     dirty: bool = True
     """Its outbox may hold entries; true at first, since a predecessor may have left some."""
+    waiting: int = 0
+    """Records that were on its redo queue, when last seen."""
     owed: int = -1
     """Sequence of the last outbox entry handed to the publisher."""
 
@@ -100,7 +103,7 @@ class MatchStage:
     def __init__(
         self,
         settings: MatchSettings,
-        fusion: WeightedFusion,
+        fusion: Fusion,
         store: ClusterStore,
         snapshots: SnapshotStore,
         new_index: Callable[[], VectorIndex],
@@ -114,6 +117,9 @@ class MatchStage:
         self._new_index = new_index
         self._position = position
         self._now_ms = now_ms
+        deciding = f"{settings.fingerprint} {fusion.fingerprint}".encode()
+        self._config = hashlib.blake2b(deciding, digest_size=8).hexdigest()
+        self._decisions = Decisions(store, settings.policy, settings.profile, self._config, settings.mint_key)
         self._partitions: dict[int, _Partition] = {}
         self._ingested_ms: list[int] = []
 
@@ -137,7 +143,8 @@ class MatchStage:
             owned.next_offset = snapshot.offset
         for scope, offset in applied.items():
             index = snapshot.indexes.get(scope) if snapshot else None
-            owned.scopes[scope] = _Scope(scope, index if index is not None else self._new_index(), offset)
+            held = index if index is not None else self._new_index()
+            owned.scopes[scope] = _Scope(scope, held, offset, self._beliefs(scope))
         self._partitions[partition] = owned
         self._count()
         _log.info("assigned", partition=partition, epoch=epoch, start=owned.next_offset, end=high_watermark)
@@ -191,7 +198,7 @@ class MatchStage:
         self._count()
 
     def _route(self, owned: _Partition, batch: Sequence[Message], rejected: list[Rejected]) -> Mapping[str, list[Row]]:
-        """Messages of a partition as rows of their scopes. An erasure goes to the scopes that have the record."""
+        """Messages of a partition as rows of their scopes, which are claimed where they are new."""
         unpacked: list[Row] = []
         for message in batch:
             try:
@@ -199,42 +206,21 @@ class MatchStage:
                 unpacked.append(Row(item, message.position))
             except RejectedError as error:
                 rejected.append(Rejected(message, STAGE, str(error)))
-        for name in {row.item.scope: None for row in unpacked if isinstance(row.item, Vector)}:
+        for name in {row.item.scope: None for row in unpacked if not isinstance(row.item, Erasure)}:
             if name not in owned.scopes:
-                owned.scopes[name] = _Scope(name, self._new_index(), self._claim(name, owned))
-        holders = self._holders(owned, [row for row in unpacked if isinstance(row.item, Erasure)])
-        rows: dict[str, list[Row]] = {}
-        for row in unpacked:
-            item = row.item
-            scopes: Iterable[str] = [item.scope] if isinstance(item, Vector) else holders[item.id]
-            for scope in scopes:
-                rows.setdefault(scope, []).append(row)
-                if isinstance(item, Vector) and item.id in holders:
-                    holders[item.id].add(scope)
-        return rows
-
-    def _holders(self, owned: _Partition, erasures: Sequence[Row]) -> Mapping[str, set[str]]:
-        """Erased record → scopes that have it: in their index, or in the store alone.
-
-        A tombstone lets compaction take the vector away, so a replay may meet the tombstone only.
-        """
-        holders: dict[str, set[str]] = {row.item.id: set() for row in erasures}
-        for scope in owned.scopes.values() if erasures else ():
-            indexed = [record_id for record_id in holders if record_id in scope.index]
-            live = {row.item.id for row in erasures if row.position.offset > scope.applied}
-            strangers = sorted(live.difference(indexed))
-            stored = self._store.known(scope.name, strangers).records if strangers else {}
-            for record_id in (*indexed, *stored):
-                holders[record_id].add(scope.name)
-        return holders
+                owned.scopes[name] = _Scope(name, self._new_index(), self._claim(name, owned), self._beliefs(name))
+        held = {name: (scope.index, scope.applied) for name, scope in owned.scopes.items()}
+        return route(unpacked, held, self._store)
 
     def _process_scope(self, owned: _Partition, scope: _Scope, rows: Sequence[Row]) -> None:
         step = METRICS.step_seconds.labels
         if scope.in_doubt:
             scope.applied = self._claim(scope.name, owned)
+            scope.beliefs = self._beliefs(scope.name)
+            scope.dirty = True  # what was written after all has left its events
             scope.in_doubt = False
         with step(STAGE, "read").time():
-            known = self._store.known(scope.name, list({row.item.id for row in rows}))
+            known = self._store.known(scope.name, list({record_id for row in rows for record_id in row.records}))
         replayed = [row for row in rows if row.position.offset <= scope.applied]
         bring_up_to_date(scope.index, [row for row in replayed if is_current(row, known)])
         live = rows[len(replayed) :]
@@ -243,15 +229,10 @@ class MatchStage:
         fresh = fresh_rows(live, known)
         METRICS.stale.inc(len(live) - len(fresh))
         with step(STAGE, "match").time():
-            matches = match_rows(fresh, scope.index, self._fusion, self._settings.neighbours)
-        self._apply(
-            owned,
-            scope,
-            fresh,
-            matches,
-            live[-1].position.offset,
-            edges=change_known(fresh, known) or may_merge(matches),
-        )
+            beliefs = scope.beliefs.copy()
+            matches = match_rows(fresh, scope.index, self._fusion, beliefs, self._settings.neighbours)
+        self._apply(owned, scope, fresh, matches, beliefs, live[-1].position.offset)
+        scope.beliefs = beliefs
         with step(STAGE, "index").time():
             bring_up_to_date(scope.index, fresh)
         scope.dirty = True
@@ -264,29 +245,16 @@ class MatchStage:
         scope: _Scope,
         rows: Sequence[Row],
         matches: Sequence[Sequence[Match]],
+        beliefs: Beliefs,
         offset: int,
-        *,
-        edges: bool,
     ) -> None:
         """Turn matches into changes and write them. Rows may be empty: the offset still counts as applied."""
-        mint = Minter(self._settings.mint_key, self._settings.profile, scope.name)
-        records = {row.item.id for row in rows} | {match.id for found in matches for match in found}
-        step = METRICS.step_seconds.labels
-        with step(STAGE, "read").time():
-            state = self._store.read(scope.name, sorted(records), [mint(r) for r in sorted(records)], edges=edges)
-        book = Book(state, mint, self._settings.rules)
-        renderer = EventRenderer(self._settings.profile, scope.name, self._settings.fingerprint)
-        outbox: list[OutboxEntry] = []
-        for row, found in zip(rows, matches, strict=True):
-            cause = Cause(row.position, row.item.source, row.item.ingested_ms)
-            item = row.item
-            changes = book.erase(item.id, cause) if isinstance(item, Erasure) else book.upsert(item, found, cause)
-            for change in changes:
-                METRICS.changes.labels(change.kind).inc()
-                outbox.append(renderer.entry(change, cause))
-        with step(STAGE, "apply").time():
+        decision = self._decisions.make(scope.name, rows, matches, scope.index, self._fusion.layout.dim)
+        scope.waiting = decision.waiting
+        with METRICS.step_seconds.labels(STAGE, "apply").time():
             scope.in_doubt = True
-            applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, book.update(outbox))
+            update = replace(decision.update, beliefs=beliefs.pack() if beliefs.rows > scope.beliefs.rows else None)
+            applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, update)
             scope.in_doubt = False
         if not applied:
             _log.info("already applied", partition=owned.number, offset=offset)
@@ -305,9 +273,14 @@ class MatchStage:
                     scope.dirty = False
                     continue
                 names = {"events": topics.events, "possible": topics.possible}
-                outgoing += [Outgoing(names[e.stream], e.key.encode(), e.value) for _, e in entries]
+                outgoing += [
+                    word_message(e, self._settings.vectors_topic, owned.number)
+                    if e.stream == "words"
+                    else Outgoing(names[e.stream], e.key.encode(), e.value)
+                    for _, e in entries
+                ]
                 changed = sorted({e.key for _, e in entries if e.stream == "events"})
-                renderer = EventRenderer(self._settings.profile, scope.name, self._settings.fingerprint)
+                renderer = EventRenderer(self._settings.profile, scope.name, self._config)
                 now = self._store.clusters(scope.name, changed)
                 outgoing += [Outgoing(topics.clusters, cid.encode(), renderer.state(cid, c)) for cid, c in now.items()]
                 owed[scope.name] = scope, entries[-1][0]
@@ -317,6 +290,10 @@ class MatchStage:
         return outgoing
 
     # upkeep
+
+    def _beliefs(self, scope: str) -> Beliefs:
+        packed = self._store.beliefs(scope)
+        return Beliefs() if packed is None else Beliefs.unpack(packed)
 
     def _claim(self, scope: str, owned: _Partition) -> int:
         return self._store.claim(scope, owned.number, owned.epoch)
@@ -328,4 +305,7 @@ class MatchStage:
 
     def _count(self) -> None:
         METRICS.partitions.labels(STAGE).set(len(self._partitions))
+        shifts = (s.beliefs.shift for p in self._partitions.values() for s in p.scopes.values())
+        METRICS.prior_shift.set(max(shifts, key=abs, default=0.0))
+        METRICS.redo_depth.set(sum(s.waiting for p in self._partitions.values() for s in p.scopes.values()))
         METRICS.index_records.set(sum(len(s.index) for p in self._partitions.values() for s in p.scopes.values()))

@@ -36,7 +36,27 @@ class Metrics:
         self.records = Counter("dedup_records", "Messages processed.", ["stage"], registry=r)
         self.rejected = Counter("dedup_rejected", "Messages sent to a dead-letter topic.", ["stage"], registry=r)
         self.stale = Counter("dedup_stale", "Vectors ignored because a later version was seen before.", registry=r)
+        self.feedback = Counter(
+            "dedup_feedback",
+            "Words of people on pairs: `same`, `different`, `undecided`, or `other_profile`, which are passed over.",
+            ["says"],
+            registry=r,
+        )
         self.changes = Counter("dedup_changes", "Changes decided, by kind.", ["kind"], registry=r)
+        self.verdicts = Counter(
+            "dedup_verdicts",
+            "Words of people that reached the matcher: `obeyed`, or `void`: older than another, or on an erased record.",
+            ["outcome"],
+            registry=r,
+        )
+        self.prior_shift = Gauge(
+            "dedup_prior_shift_log_odds",
+            "How far the prior of the owned scope that is farthest is from that of training.",
+            registry=r,
+        )
+        self.redo_depth = Gauge(
+            "dedup_redo_depth", "Records whose clusters wait to be judged again, over the owned scopes.", registry=r
+        )
         self.lag = Gauge("dedup_lag_records", "Messages waiting, over the assigned partitions.", ["stage"], registry=r)
         self.index_records = Gauge("dedup_index_records", "Vectors in the indexes of this process.", registry=r)
         self.partitions = Gauge("dedup_assigned_partitions", "Partitions owned.", ["stage"], registry=r)

@@ -70,8 +70,8 @@ def wrong_pairs(
 def _wrong_pair(
     kind: Literal["merged", "missed"], table: PairTable, row: int, score: float, names: Sequence[str]
 ) -> WrongPair:
-    shared = [(name, i) for i, name in enumerate(names) if table.shared[row] >> i & 1]
-    cosines = {name: round(float(table.similarities[row, i]), 4) for name, i in shared}
+    shared = [(name, i) for i, name in enumerate(names) if table.pairs.shared[row] >> i & 1]
+    cosines = {name: round(float(table.pairs.similarities[row, i]), 4) for name, i in shared}
     a, b = sorted((table.ids[table.later[row]], table.ids[table.earlier[row]]))
     return WrongPair(kind, a, b, round(score, 4), cosines)
 

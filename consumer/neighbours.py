@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consumer.fusion import DECIMALS, Layout, WeightedFusion
+from consumer.beliefs import Beliefs
+from consumer.comparison import Comparison
+from consumer.fusion import DECIMALS, Fusion, Layout
 from consumer.ports import VectorIndex
-from consumer.records import Erasure, Floats, Integers, Match, Vector
+from consumer.records import Erasure, Floats, Match, Vector, Verdict
 from consumer.rows import Row
 
 
@@ -23,40 +25,23 @@ class _Candidate:
     row: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Rows of a batch beside their candidates, best candidate of a row first: n pairs."""
-
-    rows: Sequence[int]
-    """[n] which row of the batch."""
-    ids: Sequence[str]
-    """[n] the candidate."""
-    similarities: Floats
-    """float32 [n, modalities], 0 where one is missing."""
-    shared: Integers
-    """int64 [n], the mask of modalities both have."""
-
-
-def match_rows(rows: Sequence[Row], index: VectorIndex, fusion: WeightedFusion, k: int) -> list[list[Match]]:
-    """Matches of each row, best candidate first; an erasure has none."""
+def match_rows(rows: Sequence[Row], index: VectorIndex, fusion: Fusion, beliefs: Beliefs, k: int) -> list[list[Match]]:
+    """Matches of each row, best candidate first; what is no vector has none. The rows count in `beliefs`."""
     pairs = compare_rows(rows, index, fusion.layout, k)
     matches: list[list[Match]] = [[] for _ in rows]
-    for row, match in zip(pairs.rows, fusion.judge(pairs.ids, pairs.similarities, pairs.shared), strict=True):
+    for row, match in zip(pairs.rows.tolist(), fusion.judge(pairs, beliefs), strict=True):
         if match is not None:
             matches[row].append(match)
     return matches
-
-
-def may_merge(matches: Sequence[Sequence[Match]]) -> bool:
-    """Whether a row is a duplicate of two records or more: they may lie in two clusters, whose own edges count then."""
-    return any(sum(match.duplicate for match in found) > 1 for found in matches)
 
 
 def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int) -> Comparison:
     """Each row beside up to k candidates, scored exactly over the modalities both records have."""
     vectors = [row.item for row in rows if isinstance(row.item, Vector)]
     if not vectors:
-        return Comparison([], [], np.zeros((0, len(layout.names)), np.float32), np.zeros(0, np.int64))
+        return Comparison(
+            np.zeros(0, np.int64), [], np.zeros((0, len(layout.names)), np.float32), np.zeros(0, np.int64)
+        )
     queries = np.stack([v.values for v in vectors]).astype(np.float32)
     candidates = list(_candidates(rows, queries, index, k))
     stored_ids = sorted({c.id for found in candidates for c in found if c.row is None})
@@ -68,7 +53,7 @@ def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int
     right = [place[c.id] if c.row is None else c.row for found in candidates for c in found]
     numbers = [number for number, row in enumerate(rows) if isinstance(row.item, Vector)]
     return Comparison(
-        rows=[numbers[i] for i in left],
+        rows=np.asarray(numbers, np.int64)[left],
         ids=[c.id for found in candidates for c in found],
         similarities=layout.similarities(known[left], known[right]),
         shared=masks[left] & masks[right],
@@ -77,7 +62,7 @@ def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int
 
 def _candidates(rows: Sequence[Row], queries: Floats, index: VectorIndex, k: int) -> Iterator[list[_Candidate]]:
     """Per vector row, up to k candidates by inner product; the older first on ties."""
-    superseded = sum(record_id in index for record_id in {row.item.id for row in rows})
+    superseded = sum(r in index for r in {row.item.id for row in rows if not isinstance(row.item, Verdict)})
     found, found_scores = index.search(queries, k + superseded)
     exact = queries.astype(np.float64)  # of float16 numbers, so these products do not depend on the shape of the batch
     within = np.round(exact @ exact.T, DECIMALS).astype(np.float32)
@@ -87,6 +72,8 @@ def _candidates(rows: Sequence[Row], queries: Floats, index: VectorIndex, k: int
     moved: set[str] = set()
     for row in rows:
         item = row.item
+        if isinstance(item, Verdict):
+            continue
         moved.add(item.id)
         previous = latest.pop(item.id, None)
         if previous is not None:

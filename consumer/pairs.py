@@ -4,12 +4,12 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from consumer.fusion import DECIMALS, Layout
+from consumer.comparison import Comparison
+from consumer.fusion import Layout
 from consumer.neighbours import compare_rows
 from consumer.ports import VectorIndex
-from consumer.records import Bools, Floats, Integers, Position, Vector
+from consumer.records import Bools, Integers, Position, Vector
 from consumer.rows import Row, bring_up_to_date
 
 _BATCH = 256
@@ -23,25 +23,15 @@ class PairTable:
 
     ids: Sequence[str]
     """Of the records, in order of arrival."""
-    later: Integers
-    """[n] number of the record that was searched for."""
+    pairs: Comparison
+    """Its rows are the numbers of the records that were searched for."""
     earlier: Integers
-    """[n] number of its candidate."""
-    similarities: Floats
-    """float32 [n, modalities], 0 where one is missing."""
-    shared: Integers
-    """[n] mask of the modalities both have."""
+    """[n] number of the candidate."""
 
-    def scores(self, layout: Layout, modalities: Sequence[str], min_evidence: float) -> npt.NDArray[np.float64]:
-        """The weighted mean of some modalities, float64 [n]; -1 where too little of their weight is there."""
-        weights = np.array(
-            [w if name in modalities else 0.0 for name, w in zip(layout.names, layout.weights, strict=True)]
-        )
-        present = ((self.shared[:, None] >> np.arange(len(weights))) & 1) * (weights / weights.sum())
-        evidence = present.sum(axis=1)
-        means = (present * self.similarities).sum(axis=1) / np.maximum(evidence, 1e-9)
-        enough = (evidence > 0) & (evidence >= min_evidence - 1e-9)
-        return np.where(enough, np.round(means, DECIMALS), -1.0)
+    @property
+    def later(self) -> Integers:
+        """[n] number of the record that was searched for."""
+        return self.pairs.rows
 
     def same(self, truth: Mapping[str, Hashable]) -> Bools:
         """Whether the two of each pair are one by the truth, bool [n]; records it lacks are nobody's duplicate."""
@@ -51,9 +41,7 @@ class PairTable:
 
     def take(self, chosen: Bools) -> "PairTable":
         """Some of the pairs."""
-        return PairTable(
-            self.ids, self.later[chosen], self.earlier[chosen], self.similarities[chosen], self.shared[chosen]
-        )
+        return PairTable(self.ids, self.pairs.take(chosen), self.earlier[chosen])
 
 
 def candidate_pairs(
@@ -65,23 +53,20 @@ def candidate_pairs(
     scopes: dict[str, list[Vector]] = {}
     for vector in latest.values():
         scopes.setdefault(vector.scope, []).append(vector)
-    later: list[int] = []
-    earlier: list[int] = []
+    later, earlier = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    ids: list[str] = []
     similarities, shared = [np.zeros((0, len(layout.names)), np.float32)], [np.zeros(0, np.int64)]
     for members in scopes.values():
         index = new_index()
         for start in range(0, len(members), _BATCH):
             rows = [Row(vector, _NOWHERE) for vector in members[start : start + _BATCH]]
             found = compare_rows(rows, index, layout, k)
-            later += [numbers[rows[row].item.id] for row in found.rows]
-            earlier += [numbers[record_id] for record_id in found.ids]
+            of_rows = np.array([numbers[vector.id] for vector in members[start : start + _BATCH]], np.int64)
+            later.append(of_rows[found.rows])
+            earlier.append(np.array([numbers[record_id] for record_id in found.ids], np.int64))
+            ids += found.ids
             similarities.append(found.similarities)
             shared.append(found.shared)
             bring_up_to_date(index, rows)
-    return PairTable(
-        ids=list(latest),
-        later=np.array(later, np.int64),
-        earlier=np.array(earlier, np.int64),
-        similarities=np.concatenate(similarities),
-        shared=np.concatenate(shared),
-    )
+    pairs = Comparison(np.concatenate(later), ids, np.concatenate(similarities), np.concatenate(shared))
+    return PairTable(list(latest), pairs, np.concatenate(earlier))

@@ -22,11 +22,12 @@ from consumer.records import (
     RecordState,
     Retired,
     ScopeUpdate,
+    Verdict,
 )
 
 
 class Source(Protocol):
-    """A group-managed consumer of one topic."""
+    """A group-managed consumer of one or more topics."""
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Message]:
         """Up to `max_records` messages; empty after `timeout_seconds` with none. Raises BrokerError."""
@@ -166,6 +167,10 @@ class Neighbourhood:
     """Record → other record → edge, for the records whose edges were asked for."""
     free: set[str] = field(default_factory=set)
     """Cluster ids among those asked for that were never used; no id is used twice."""
+    verdicts: dict[str, dict[str, Verdict]] = field(default_factory=dict)
+    """Record → other record → what a person said of the two, for those of the records of `edges` that have any."""
+    redo: list[str] = field(default_factory=list)
+    """The beginning of the redo queue, where `ClusterStore.redo` was asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +213,14 @@ class ClusterStore(Protocol):
     def read(self, scope: str, records: Sequence[str], cluster_ids: Sequence[str], *, edges: bool) -> Neighbourhood:
         """The named records, their clusters, whole, and erasure marks; which of `cluster_ids` were never used.
 
-        With `edges`, also the edges of the named records and of every member of their clusters.
+        With `edges`, also the edges and verdicts of the named records and of every member of their clusters.
         """
+
+    def redo(self, scope: str, count: int) -> tuple[Sequence[str], int]:
+        """Up to `count` records that were put on the redo queue first, and how many are on it."""
+
+    def beliefs(self, scope: str) -> bytes | None:
+        """What the last update that said anything of it left in `ScopeUpdate.beliefs`."""
 
     def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
         """Write `update`, made from the vectors messages up to `offset`. False when that was applied before."""

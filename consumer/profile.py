@@ -9,6 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from consumer.errors import SettingsError
+from consumer.fusion_spec import FusionSpec, LearnedSpec, WeightedSpec
+from consumer.quality import QualitySpec
 
 BUILT_IN = ("signup", "listing")
 
@@ -80,6 +82,14 @@ class PriceModality(_Modality):
     fields: Annotated[Sequence[str], Field(min_length=1, max_length=1)]
 
 
+class HashModality(_Modality):
+    """A perceptual hash of a picture, in hexadecimal, that comes with the record."""
+
+    encoder: Literal["hash"]
+    bits: Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
+    fields: Annotated[Sequence[str], Field(min_length=1, max_length=1)]
+
+
 class BehaviourModality(_Modality):
     """Login times."""
 
@@ -105,33 +115,15 @@ Modality = Annotated[
     | CodesModality
     | QuantitiesModality
     | PriceModality
+    | HashModality
     | BehaviourModality
     | DeviceModality,
     Field(discriminator="encoder"),
 ]
 
-_READABLE = {"image": {"image", "uri"}, "price": {"number"}, "behaviour": {"timestamps"}}
+_READABLE = {"image": {"image", "uri"}, "price": {"number"}, "hash": {"text"}, "behaviour": {"timestamps"}}
 _READABLE_BY_OTHERS = {"text", "number", "timestamps"}
 """Field types an encoder can read; a picture is nothing to spell."""
-
-
-class FusionSpec(_Frozen):
-    """Thresholds on the fused score, and what it takes to decide without a person."""
-
-    duplicate: Annotated[float, Field(gt=0, le=1)]
-    """Score from which two records are duplicates."""
-    possible: Annotated[float, Field(gt=0, le=1)]
-    """Score from which a person should look."""
-    slope: Annotated[float, Field(gt=0)]
-    """Log-odds per unit of score: how sharply the probability turns at `duplicate`."""
-    min_evidence: Annotated[float, Field(ge=0, le=1)]
-    """Least share of all weight that must be present in both records for a duplicate."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.possible > self.duplicate:
-            raise ValueError(f"possible ({self.possible}) must not exceed duplicate ({self.duplicate})")
-        return self
 
 
 class Profile(_Frozen):
@@ -143,8 +135,11 @@ class Profile(_Frozen):
     fields: Mapping[str, FieldSpec]
     modalities: Annotated[Mapping[str, Modality], Field(min_length=1, max_length=32)]
     fusion: FusionSpec
-    quality: Mapping[str, Annotated[float, Field(ge=0)]]
-    """Field → share of completeness."""
+    """The one that decides, unless the setting `matching.fusion` names another."""
+    alternatives: Mapping[str, FusionSpec] = {}
+    """Others, by name."""
+    quality: QualitySpec
+    """What makes one record better than another that means the same."""
     scope: str | None = None
     """Field whose value is the record's scope; without one all records are compared with each other."""
     born: str | None = None
@@ -152,7 +147,7 @@ class Profile(_Frozen):
 
     @model_validator(mode="after")
     def _fields_exist(self) -> Self:
-        named = {f for m in self.modalities.values() for f in m.fields} | set(self.quality)
+        named = {f for m in self.modalities.values() for f in m.fields} | {f for _, f, _ in self.quality.reads}
         named |= {f for f in (self.scope, self.born) if f is not None}
         if unknown := sorted(named - self.fields.keys()):
             raise ValueError(f"not among the profile's fields: {', '.join(unknown)}")
@@ -163,7 +158,37 @@ class Profile(_Frozen):
             readable = _READABLE.get(m.encoder, _READABLE_BY_OTHERS)
             if wrong := [f for f in m.fields if self.fields[f].type not in readable]:
                 raise ValueError(f"{modality}: {m.encoder} reads {', '.join(sorted(readable))}, not {', '.join(wrong)}")
+        for fusion in (self.fusion, *self.alternatives.values()):
+            weighed = set(fusion.weights or ()) if isinstance(fusion, WeightedSpec) else set()
+            if unknown := sorted(weighed - self.modalities.keys()):
+                raise ValueError(f"fusion weights of what is no modality: {', '.join(unknown)}")
+        self._check_quality()
         return self
+
+    @model_validator(mode="after")
+    def _contributions_have_names_of_their_own(self) -> Self:
+        if any(isinstance(fusion, LearnedSpec) for fusion in (self.fusion, *self.alternatives.values())):
+            for name in self.modalities:
+                if name in {"base", "prior"} or name.startswith("crowding "):
+                    raise ValueError(f"modality {name}: a decider adds a term of that name; call it something else")
+        return self
+
+    def chosen_fusion(self, name: str | None) -> WeightedSpec | LearnedSpec:
+        """`fusion`, or the alternative of that name. Raises SettingsError when there is none."""
+        if name is None:
+            return self.fusion
+        if name not in self.alternatives:
+            known = ", ".join(sorted(self.alternatives)) or "none"
+            raise SettingsError(f"matching.fusion: profile {self.name} has no alternative {name!r}; it has: {known}")
+        return self.alternatives[name]
+
+    def _check_quality(self) -> None:
+        for signal, name, needed in self.quality.reads:
+            if needed is not None and self.fields[name].type != needed:
+                raise ValueError(f"quality.{signal}: the field {name} must be of type {needed}")
+        of_pictures = self.quality.of_pictures
+        if of_pictures and not any(isinstance(m, ImageModality) for m in self.modalities.values()):
+            raise ValueError(f"quality.{of_pictures[0]}: no modality of this profile reads pictures")
 
     @property
     def weights(self) -> list[float]:

@@ -76,6 +76,15 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """What is known of a picture's file that was read: a part of its record's quality."""
+
+    width: int
+    height: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """What one encoder made of n records: unit rows where `present`, zero rows elsewhere."""
 
@@ -83,6 +92,8 @@ class Embeddings:
     """float32 [n, dim]"""
     present: Bools
     """bool [n]"""
+    pictures: Sequence[Picture | None] = ()
+    """[n], of an encoder that reads pictures; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,28 @@ class Erasure:
     ingested_ms: int
 
 
+Saying = Literal["same", "different", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a person says of two records, `a` < `b`, as it crosses the `vectors` topic. The newest of a pair counts."""
+
+    a: str
+    b: str
+    says: Saying
+    """`undecided` takes an earlier word back."""
+    by: str
+    """Who said so: a name that means something to the users, never looked up. Empty where nobody did: the word that
+    came from `source` ended with one of its records, and is to be forgotten."""
+    said_ms: int
+    scope: str
+    """Always named. A word for whatever scope has the records would be lost in a rebuild, where compaction has moved the
+    records behind it: nothing would tell whom to keep it for."""
+    source: Position
+    ingested_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """A candidate that was scored exactly, as `duplicate` or `possible`; different ones are not kept."""
@@ -137,7 +170,7 @@ class Evidence:
     b: str
     match: Match
     held: str | None = None
-    """Why an edge above the threshold did not join its records, such as `size_cap`."""
+    """Why an edge above the threshold does not join its records: a reason of `consumer.merging`."""
 
     @property
     def joins(self) -> bool:
@@ -187,7 +220,7 @@ class Retired:
     merged_into: str | None
 
 
-ClusterEventKind = Literal["created", "joined", "merged", "left", "split", "dissolved", "updated"]
+ClusterEventKind = Literal["created", "joined", "merged", "left", "split", "dissolved", "updated", "exemplar_changed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +239,15 @@ class ClusterChange:
     merged_into: str | None = None
     split_from: str | None = None
     evidence: Sequence[Evidence] = ()
+    verdicts: Sequence[Verdict] = ()
+    """What people said that made the change."""
+    previous_exemplar: str | None = None
+    """On `exemplar_changed`: the record to keep until now, which may have left."""
 
 
 @dataclass(frozen=True, slots=True)
 class PossibleChange:
-    """A pair for a person to decide, found or withdrawn."""
+    """A pair for a person to decide: found, found again for another reason, or withdrawn."""
 
     kind: Literal["found", "withdrawn"]
     evidence: Evidence
@@ -227,10 +264,14 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """A rendered event, kept in the cluster store until the broker is known to have it."""
+    """A rendered event, kept in the cluster store until the broker is known to have it.
 
-    stream: Literal["events", "possible"]
+    On the stream `words`, a message for the vectors topic: see `consumer.vectors.word_entry`.
+    """
+
+    stream: Literal["events", "possible", "words"]
     key: str
+    """Empty on `words`, whose keys are no text."""
     value: bytes
 
 
@@ -251,3 +292,11 @@ class ScopeUpdate:
     erased: Mapping[str, Position]
     """Erased record → the message that erased it, remembered for a while so that a late copy cannot bring it back."""
     outbox: Sequence[OutboxEntry]
+    verdicts: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    """Record → all that is said of it now, by the other record; empty when nothing is."""
+    redo_dropped: Sequence[str] = ()
+    """Records taken off the redo queue, before others are put on."""
+    redo_put: Sequence[str] = ()
+    """Records at the end of the redo queue, unless they stand in it already."""
+    beliefs: bytes | None = None
+    """What the scope's stream has shown so far (`consumer.beliefs`); None leaves it."""

@@ -6,26 +6,37 @@ from dataclasses import dataclass
 import numpy as np
 
 from consumer.ports import Known, VectorIndex
-from consumer.records import Erasure, Position, Vector
+from consumer.records import Erasure, Position, Vector, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A vectors message, read."""
 
-    item: Vector | Erasure
+    item: Vector | Erasure | Verdict
     position: Position
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The records it is about."""
+        return (self.item.a, self.item.b) if isinstance(self.item, Verdict) else (self.item.id,)
 
 
 def fresh_rows(rows: Sequence[Row], known: Known) -> list[Row]:
-    """Rows that are news: not older than what the store or an earlier row has, and no erasure of the unknown."""
+    """Rows that are news: not older than what the store or an earlier row has, and no erasure of the unknown.
+
+    What people say is kept for the book to judge: it knows what was said before.
+    """
     seen = {record_id: state.source for record_id, state in known.records.items()}
     present = set(seen)
     seen.update(known.erased)
     fresh = []
     for row in rows:
         item = row.item
-        if _is_stale(item.source, seen.get(item.id)) or (isinstance(item, Erasure) and item.id not in present):
+        if isinstance(item, Verdict):
+            fresh.append(row)
+            continue
+        if is_stale(item.source, seen.get(item.id)) or (isinstance(item, Erasure) and item.id not in present):
             continue
         seen[item.id] = item.source
         if isinstance(item, Erasure):
@@ -37,14 +48,19 @@ def fresh_rows(rows: Sequence[Row], known: Known) -> list[Row]:
 
 
 def is_current(row: Row, known: Known) -> bool:
-    """Whether an applied row tells what the store holds now; what was replaced or erased since is not indexed again."""
+    """Whether an applied row tells what the store holds now; what was replaced or erased since is not indexed again.
+
+    What people say is in no index.
+    """
+    if isinstance(row.item, Verdict):
+        return False
     state = known.records.get(row.item.id)
     if isinstance(row.item, Erasure):
         return state is None
     return state is not None and state.source == row.item.source
 
 
-def _is_stale(source: Position, seen: Position | None) -> bool:
+def is_stale(source: Position, seen: Position | None) -> bool:
     """Whether an input message is one already seen, or older. Positions of different partitions have no order."""
     return (
         seen is not None
@@ -53,19 +69,12 @@ def _is_stale(source: Position, seen: Position | None) -> bool:
     )
 
 
-def change_known(rows: Sequence[Row], known: Known) -> bool:
-    """Whether a row updates or erases a record, so that the edges around it matter.
-
-    The store is asked, not the index: a replay of a compacted topic does not meet what was replaced since.
-    """
-    ids = [row.item.id for row in rows]
-    return len(set(ids)) < len(ids) or any(record_id in known.records for record_id in ids)
-
-
 def bring_up_to_date(index: VectorIndex, rows: Sequence[Row]) -> None:
     """Bring the index to where it is after the rows, and in the order it would be in had they come one by one."""
     last: dict[str, Vector | Erasure] = {}
     for row in rows:
+        if isinstance(row.item, Verdict):
+            continue
         last.pop(row.item.id, None)
         last[row.item.id] = row.item
     index.remove([item.id for item in last.values() if isinstance(item, Erasure)])

@@ -20,6 +20,7 @@ from consumer import asyncapi
 from consumer.asyncapi import Schema, example_events
 from consumer.decode import MAX_ID_CHARS, MAX_IMAGE_BYTES, MAX_TEXT_CHARS, MAX_TIMESTAMPS, MAX_URI_CHARS
 from consumer.events import CloudEvent, ClusterEventData, ClusterState, PossibleEventData
+from consumer.feedback import FeedbackMessage
 from consumer.profile import BUILT_IN, FieldSpec, Profile, load_profile
 from consumer.records import ClusterEventKind
 from consumer.settings import Settings
@@ -60,6 +61,7 @@ def documents() -> dict[str, str]:
         "possible-event": _event_schema("possible-event", "dedup.possible", ("found", "withdrawn"), PossibleEventData),
         "cluster-state": _schema(ClusterState, "cluster-state"),
         "dead-letter": _schema(DeadLetterHeaders, "dead-letter"),
+        "feedback": _schema(FeedbackMessage, "feedback"),
         **{profile.name: _input_schema(profile) for profile in profiles},
     }
     texts = {f"schemas/{name}.schema.json": _json(schema) for name, schema in schemas.items()}

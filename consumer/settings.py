@@ -99,10 +99,15 @@ class TopicSettings(_Frozen):
     replication: Annotated[int, Field(ge=-1)] = Field(
         default=-1, description="Replicas of topics made here; -1: the broker's default."
     )
-    retention_hours: int = Field(default=168, description="Of inputs, events and dead letters made here; -1: for ever.")
+    retention_hours: int = Field(
+        default=168, description="Of inputs, feedback, events and dead letters made here; -1: for ever."
+    )
     tombstone_hours: Positive = Field(
         default=168,
         description="How long a compacted topic keeps a null value. Snapshots older than half of it are not used.",
+    )
+    feedback: str = Field(
+        default="duplicate-feedback", description="What people say of pairs; read by the services of every profile."
     )
     events: str = Field(default="duplicate-events", description="Cluster events.")
     clusters: str = Field(default="duplicate-clusters", description="Present state of each cluster, compacted.")
@@ -181,6 +186,10 @@ class IndexSettings(_Frozen):
 class MatchingSettings(_Frozen):
     """Decisions."""
 
+    fusion: str | None = Field(
+        default=None,
+        description="What decides on pairs, by its name among the profile's `alternatives`; else its `fusion`.",
+    )
     max_cluster_size: Annotated[int, Field(ge=2)] = Field(
         default=100, description="A match that would make a larger cluster is held for a person."
     )
@@ -188,6 +197,17 @@ class MatchingSettings(_Frozen):
         default=0.5,
         description="Share of the pairs between two groups that must be duplicates before they become one cluster; "
         "0: one pair is enough.",
+    )
+    repair_records: Annotated[int, Field(ge=0)] = Field(
+        default=50,
+        description="Clusters beside those that a record touches are judged anew with them, up to so many records in all.",
+    )
+    redo_per_row: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="Clusters that did not fit are judged later, so many with each record that comes."
+    )
+    exemplar_alpha: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.7,
+        description="The record to keep: what nearness to the centre of its cluster weighs; the rest is quality's.",
     )
     erased_days: Positive = Field(default=7, description="How long a late copy of an erased record is recognised.")
 

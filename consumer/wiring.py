@@ -13,12 +13,14 @@ from consumer.adapters.device_encoder import DeviceEncoder
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.fitted_encoder import FittedEncoder
 from consumer.adapters.growing_index import GrowingIndex
+from consumer.adapters.hash_encoder import HashEncoder
 from consumer.adapters.hnsw_index import HnswOptions
 from consumer.adapters.image_store import FetchLimits, ImageStore
 from consumer.adapters.kafka_publisher import KafkaPublisher
 from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.lexical_encoder import LexicalEncoder
 from consumer.adapters.likeness import Likeness
+from consumer.adapters.onnx_decider import OnnxDecider
 from consumer.adapters.onnx_image_encoder import OnnxImageEncoder
 from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
 from consumer.adapters.price_encoder import PriceEncoder
@@ -26,9 +28,11 @@ from consumer.adapters.quantities_encoder import QuantitiesEncoder
 from consumer.adapters.redis_clusters import RedisClusters
 from consumer.adapters.subword_encoder import SubwordEncoder, is_subword
 from consumer.cores import available_cores
+from consumer.decisions import Policy
 from consumer.encode import EncoderSet, EncodeStage
-from consumer.errors import SettingsError
-from consumer.fusion import WeightedFusion
+from consumer.errors import ModelError, SettingsError
+from consumer.fusion import Fusion, LearnedFusion, WeightedFusion
+from consumer.fusion_spec import WeightedSpec
 from consumer.loop import Limits, Loop
 from consumer.match import MatchSettings, MatchStage, MatchTopics
 from consumer.merging import MergeRules
@@ -38,6 +42,7 @@ from consumer.profile import (
     BehaviourModality,
     CodesModality,
     DeviceModality,
+    HashModality,
     ImageModality,
     LexicalModality,
     Modality,
@@ -46,6 +51,7 @@ from consumer.profile import (
     QuantitiesModality,
     TextModality,
 )
+from consumer.redo import Repair
 from consumer.rotation import Rotation
 from consumer.settings import DEAD_LETTER_ROOM_BYTES, MESSAGE_MAX_BYTES, Settings
 
@@ -93,6 +99,8 @@ def _encoder(settings: Settings, modality: Modality, base: Path | None) -> Encod
         return kind(modality.fields, modality.dim, settings.privacy.key_bytes)
     if isinstance(modality, PriceModality):
         return PriceEncoder(modality.fields[0])
+    if isinstance(modality, HashModality):
+        return HashEncoder(modality.fields[0], modality.bits)
     return _model(settings, modality, base)
 
 
@@ -165,6 +173,8 @@ def topic_specs(settings: Settings, profile: Profile) -> list[kafka_topics.Topic
     configs = {
         profile.input: kept,
         f"{profile.input}.dlq": letters,
+        topics.feedback: kept,
+        f"{topics.feedback}.dlq": letters,
         profile.vectors_topic: compacted,
         f"{profile.vectors_topic}.dlq": letters,
         topics.events: kept,
@@ -214,6 +224,21 @@ def build_snapshots(settings: Settings, profile: Profile, dim: int) -> DiskSnaps
     )
 
 
+def build_fusion(settings: Settings, encoders: EncoderSet) -> Fusion:
+    """What decides on a pair: the profile's, or the alternative that is set. Raises SettingsError or ModelError."""
+    spec = encoders.profile.chosen_fusion(settings.matching.fusion)
+    if isinstance(spec, WeightedSpec):
+        return WeightedFusion(encoders.layout, spec)
+    folder = models_directory(settings) / spec.model
+    decider = OnnxDecider(folder)
+    if unknown := sorted(set(decider.modalities) - set(encoders.layout.names)):
+        raise ModelError(
+            f"{folder}: weighs what profile {encoders.profile.name} does not have: {', '.join(unknown)}; "
+            "fit one for it with `python -m export fusion`"
+        )
+    return LearnedFusion(encoders.layout, spec, decider)
+
+
 def build_match_stage(
     settings: Settings,
     encoders: EncoderSet,
@@ -232,15 +257,21 @@ def build_match_stage(
             mint_key=settings.privacy.key_bytes,
             topics=topics,
             neighbours=settings.index.neighbours,
-            rules=MergeRules(settings.matching.max_cluster_size, settings.matching.quorum),
+            policy=_policy(settings),
             snapshot_records=settings.state.snapshot_records,
         ),
-        WeightedFusion(encoders.layout, profile.fusion),
+        build_fusion(settings, encoders),
         store,
         snapshots,
         new_index(settings, encoders.layout.dim),
         position,
     )
+
+
+def _policy(settings: Settings) -> Policy:
+    chosen = settings.matching
+    rules = MergeRules(chosen.max_cluster_size, chosen.quorum)
+    return Policy(rules, Repair(chosen.repair_records, chosen.redo_per_row), chosen.exemplar_alpha)
 
 
 def limits(settings: Settings) -> Limits:
@@ -262,14 +293,13 @@ class KafkaWorker:
 
 
 def encode_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event) -> KafkaWorker:
-    """The encode stage between the profile's input topic and its vectors topic, with its models warm."""
-    profile = encoders.profile
+    """The encode stage from the profile's input topic and that of feedback to its vectors topic, with its models warm."""
+    profile, feedback = encoders.profile, settings.topics.feedback
     publisher = KafkaPublisher(settings.kafka.producer_properties)
     encoders.warm_up()  # after what may be refused at once, before a consumer that would hold partitions meanwhile
-    stage = EncodeStage(encoders, publisher.partitions(profile.vectors_topic))
-    source = KafkaSource(
-        settings.kafka.consumer_properties, f"{settings.kafka.group}.{profile.name}.encode", [profile.input]
-    )
+    stage = EncodeStage(encoders, publisher.partitions(profile.vectors_topic), feedback)
+    group = f"{settings.kafka.group}.{profile.name}.encode"
+    source = KafkaSource(settings.kafka.consumer_properties, group, [profile.input, feedback])
     return KafkaWorker(Loop(source, stage, publisher, limits(settings), stop), [source.close, publisher.close])
 
 

@@ -10,6 +10,7 @@ MODALITIES = {
     "image": "a vision encoder (ViT, ViT-MAE, CLIP, ResNet), with PCA",
     "behaviour": "the behaviour encoder fitted on your own login times",
     "device": "the device encoder fitted on your own records",
+    "fusion": "what decides on pairs, fitted on labelled ones",
     "pca": "an exported folder, its vectors reduced on your own data",
     "train-text": "a subword encoder of our own, trained here",
     "train-image": "an image encoder of our own for copies, trained here",

@@ -138,6 +138,7 @@ class Deployment:
     def __init__(self, name: str, servers: str, redis_url: str, folder: Path, profile: Path, **changes: Any) -> None:
         self.name = name
         self.input = f"{name}.in"
+        self.feedback = f"{name}.feedback"
         self.vectors = f"vectors.{name}"
         self.folder = folder / name
         self.folder.mkdir()
@@ -149,6 +150,7 @@ class Deployment:
             "DEDUP_REDIS__URL": redis_url,
             "DEDUP_KAFKA__GROUP": name,
             "DEDUP_REDIS__PREFIX": name,
+            "DEDUP_TOPICS__FEEDBACK": self.feedback,
             "DEDUP_TOPICS__EVENTS": f"{name}.events",
             "DEDUP_TOPICS__CLUSTERS": f"{name}.clusters",
             "DEDUP_TOPICS__POSSIBLE": f"{name}.possible",
@@ -194,10 +196,10 @@ class Deployment:
 
     # Kafka
 
-    def send(self, key: str | bytes | None, value: object, timestamp_ms: int = 0) -> None:
-        """One input message; a value that is not bytes or None is written as JSON."""
+    def send(self, key: str | bytes | None, value: object, timestamp_ms: int = 0, topic: str | None = None) -> None:
+        """One message, to the input if nothing else is said; a value that is not bytes or None is written as JSON."""
         content = value if isinstance(value, bytes | None) else orjson.dumps(value)
-        self._producer.produce(self.input, content, key, timestamp=timestamp_ms)
+        self._producer.produce(topic or self.input, content, key, timestamp=timestamp_ms)
         self._producer.poll(0)
 
     def send_signups(self, records: Sequence[Signup]) -> None:
@@ -210,10 +212,13 @@ class Deployment:
     def settle(self) -> None:
         """Wait until all that was sent is through both stages."""
         self.flush()
-        ends = self._ends(self.input)
-        wait_until(lambda: self.committed("encode", self.input) == ends, "encoded")
-        ends = self._ends(self.vectors)
-        wait_until(lambda: self.committed("match", self.vectors) == ends, "matched")
+        self._await("encode", self.input)
+        self._await("encode", self.feedback)
+        self._await("match", self.vectors)
+
+    def _await(self, stage: str, topic: str) -> None:
+        ends = self._ends(topic)
+        wait_until(lambda: self.committed(stage, topic) == ends, f"all of {topic} in {stage}")
 
     def committed(self, stage: str, topic: str) -> dict[int, int]:
         group = f"{self.name}.{self.name}.{stage}"

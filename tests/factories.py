@@ -1,7 +1,9 @@
 """Small makers of the nouns, with defaults that need no thought. Everything here is real code of the package."""
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import yaml
 from consumer.adapters.behaviour_encoder import BehaviourEncoder
 from consumer.adapters.device_encoder import DeviceEncoder
 from consumer.adapters.lexical_encoder import LexicalEncoder
+from consumer.beliefs import Doubles, Expectations
 from consumer.encode import EncoderSet
 from consumer.ports import Encoder
 from consumer.profile import BehaviourModality, DeviceModality, LexicalModality, Modality, Profile, load_profile
-from consumer.records import Floats, Message, Position, Vector
+from consumer.records import Bools, Floats, Message, Position, Vector
 
 KEY = hashlib.blake2b(b"a key for tests", digest_size=32).digest()
 NOW_MS = 1_760_000_000_000
@@ -42,7 +45,7 @@ def offer_profile(**changes: Any) -> Profile:
         },
         "modalities": {"title": {"encoder": "lexical", "fields": ["title"], "dim": 32, "weight": 1}},
         "fusion": {"duplicate": 0.8, "possible": 0.6, "slope": 20, "min_evidence": 0.5},
-        "quality": {"title": 1},
+        "quality": {"completeness": {"fields": {"title": 1}}},
         "scope": "country",
         "born": "seen",
     }
@@ -120,3 +123,21 @@ def unit_rows(n: int, dim: int, seed: int) -> Floats:
     rows = np.random.default_rng(seed).standard_normal((n, dim))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows.astype(np.float16).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearDecider:
+    """A decider in numpy: log-odds that grow in a straight line with each similarity. Implements `consumer.fusion.Decider`."""
+
+    modalities: Sequence[str]
+    slopes: Sequence[float]
+    constants: Sequence[float]
+    crowding: Mapping[str, float] = field(default_factory=dict)
+    crowding_slopes: Sequence[float] = ()
+    expectations: Expectations = field(default_factory=lambda: Expectations([], 0.1, 0.5))
+    fingerprint: str = "linear"
+
+    def weigh(self, similarities: Floats, present: Bools, crowding: Doubles) -> Doubles:
+        of_modalities = (similarities.astype(np.float64) * self.slopes + self.constants) * present
+        base = np.full((len(similarities), 1), math.log(self.expectations.base_rate))
+        return np.concatenate([base, of_modalities, crowding * np.asarray(self.crowding_slopes)], axis=1)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TypeVar
 
 from consumer.errors import FencedError
@@ -17,6 +18,7 @@ from consumer.records import (
     RecordState,
     Retired,
     ScopeUpdate,
+    Verdict,
 )
 
 _Value = TypeVar("_Value")
@@ -36,6 +38,10 @@ class _Scope:
     erased: dict[str, tuple[Position, float]] = field(default_factory=dict)
     """Record → position and the time it is forgotten, soonest first."""
     outbox: dict[int, OutboxEntry] = field(default_factory=dict)
+    verdicts: dict[str, dict[str, Verdict]] = field(default_factory=dict)
+    redo: dict[str, None] = field(default_factory=dict)
+    """In the order in which they were put."""
+    beliefs: bytes | None = None
 
 
 class MemoryClusters:
@@ -89,7 +95,15 @@ class MemoryClusters:
             clusters=clusters,
             edges={r: _near(held, r) for r in asked} if edges else {},
             free={cid for cid in cluster_ids if cid not in held.clusters},
+            verdicts={r: dict(said) for r in asked if (said := held.verdicts.get(r))} if edges else {},
         )
+
+    def redo(self, scope: str, count: int) -> tuple[Sequence[str], int]:
+        waiting = self._scopes.get(scope, _Scope()).redo
+        return list(islice(waiting, count)), len(waiting)
+
+    def beliefs(self, scope: str) -> bytes | None:
+        return self._scopes.get(scope, _Scope()).beliefs
 
     def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
         held = self._owned(scope, epoch)
@@ -99,6 +113,12 @@ class MemoryClusters:
         _patch(held.assignments, update.assignments)
         _write_clusters(held, update)
         _write_edges(held, update)
+        _patch(held.verdicts, {r: dict(said) or None for r, said in update.verdicts.items()})
+        if update.beliefs is not None:
+            held.beliefs = update.beliefs
+        for record_id in update.redo_dropped:
+            held.redo.pop(record_id, None)
+        held.redo.update((r, None) for r in update.redo_put if r not in held.redo)
         self._remember(held, update.erased)
         for entry in update.outbox:
             held.sequence += 1

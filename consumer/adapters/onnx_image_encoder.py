@@ -15,11 +15,18 @@ import numpy as np
 from consumer.adapters.image_store import ImageStore, Miss
 from consumer.adapters.likeness import Likeness
 from consumer.adapters.onnx_session import Session, verified
-from consumer.adapters.pixels import REVISION, Pixels, Preprocessing, UnreadableImageError, pixels, preprocessing_of
+from consumer.adapters.pixels import (
+    REVISION,
+    Pixels,
+    Preprocessing,
+    UnreadableImageError,
+    measured_pixels,
+    preprocessing_of,
+)
 from consumer.adapters.tensorrt import Shapes
 from consumer.errors import ModelError
 from consumer.metrics import METRICS
-from consumer.records import Embeddings, FieldValue
+from consumer.records import Embeddings, FieldValue, Picture
 
 Outcome = Literal["missing", Miss, "unreadable_format", "unreadable_pixels", "unreadable_data"]
 _UNREADABLE: Final[Mapping[str, Outcome]] = {
@@ -121,14 +128,17 @@ class OnnxImageEncoder:
         """float32 [n, dim] unit rows, zero where absent. Raises ModelError when the runtime fails, out of memory say."""
         vectors = np.zeros((len(rows), self.dim), np.float32)
         present = np.zeros(len(rows), np.bool_)
-        for chosen, batch in self._batches(rows):
+        pictures: list[Picture | None] = [None] * len(rows)
+        for chosen, batch in self._batches(rows, pictures):
             made = self._session.run("embedding", {"pixels": np.stack(batch)})
             vectors[chosen] = self._likeness(made) if self._likeness else made
             present[chosen] = True
-        return Embeddings(vectors, present)
+        return Embeddings(vectors, present, pictures)
 
-    def _batches(self, rows: Sequence[Mapping[str, FieldValue]]) -> Iterator[tuple[list[int], list[Pixels]]]:
-        """Rows that have a picture, with their pixels, a few at a time while the pool reads on."""
+    def _batches(
+        self, rows: Sequence[Mapping[str, FieldValue]], pictures: list[Picture | None]
+    ) -> Iterator[tuple[list[int], list[Pixels]]]:
+        """Rows that have a picture, with their pixels, a few at a time while the pool reads on; fills `pictures`."""
         until = time.monotonic() + self._batch_seconds
         chosen: list[int] = []
         batch: list[Pixels] = []
@@ -137,24 +147,25 @@ class OnnxImageEncoder:
             if isinstance(made, str):
                 continue
             chosen.append(row)
-            batch.append(made)
+            batch.append(made[0])
+            pictures[row] = made[1]
             if len(batch) == self._batch_images:
                 yield chosen, batch
                 chosen, batch = [], []
         if batch:
             yield chosen, batch
 
-    def _read(self, fields: Mapping[str, FieldValue], until: float) -> Pixels | Outcome:
+    def _read(self, fields: Mapping[str, FieldValue], until: float) -> tuple[Pixels, Picture] | Outcome:
         given = next((fields[name] for name in self._fields if name in fields), None)
         if isinstance(given, str):
             fetched = self._store.read(given, until)
             return self._decoded(fetched) if isinstance(fetched, bytes) else fetched
         return self._decoded(given) if isinstance(given, bytes) else "missing"
 
-    def _decoded(self, content: bytes) -> Pixels | Outcome:
+    def _decoded(self, content: bytes) -> tuple[Pixels, Picture] | Outcome:
         try:
             with self._decoders:
-                return pixels(content, self._spec.preprocessing)
+                return measured_pixels(content, self._spec.preprocessing)
         except UnreadableImageError as error:
             return _UNREADABLE[error.reason]
 

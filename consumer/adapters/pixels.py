@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from consumer.records import Picture
+
 Pixels = npt.NDArray[np.uint8]
 Reason = Literal["format", "pixels", "data"]
 """`format`: not a picture of a format we read. `pixels`: too many of them. `data`: broken or truncated."""
@@ -109,9 +111,15 @@ def pixels(content: bytes, preprocessing: Preprocessing) -> Pixels:
     A JPEG that is much too large is decoded at a half, quarter or eighth of its size. A deeper picture keeps the upper
     8 bits. Colour profiles are not applied. Raises UnreadableImageError, and nothing else.
     """
+    return measured_pixels(content, preprocessing)[0]
+
+
+def measured_pixels(content: bytes, preprocessing: Preprocessing) -> tuple[Pixels, Picture]:
+    """`pixels`, and what the file says of itself: width and height as they are stored, before anything is turned."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return _upright(image, preprocessing)
+            picture = Picture(image.width, image.height, len(content))
+            return _upright(image, preprocessing), picture
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:

@@ -13,12 +13,12 @@ from consumer.adapters import redis_layout as layout
 from consumer.adapters.redis_connection import RedisConnection, Script
 from consumer.errors import FencedError, SettingsError, StoreError
 from consumer.ports import Known, Neighbourhood, moved_scope
-from consumer.records import Cluster, Evidence, OutboxEntry, Position, Retired, ScopeUpdate
+from consumer.records import Cluster, Evidence, OutboxEntry, Position, Retired, ScopeUpdate, Verdict
 
 # `apply` must not fail between two writes, so each command it uses is tried here in a form that changes nothing: an
 # ACL that lacks one shows now.
 _CLAIM = Script("""
-local head, outbox, probe = KEYS[1], KEYS[2], KEYS[3]
+local head, outbox, probe, redo = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local stored = redis.call('HGET', head, 'epoch') or '0'
 if tonumber(stored) > tonumber(ARGV[1]) then return {'fenced', stored} end
 for _, field in ipairs(redis.call('HKEYS', head)) do
@@ -30,6 +30,7 @@ redis.call('HINCRBY', head, 'seq', 0)
 redis.call('HDEL', head, '')
 redis.call('ZADD', outbox, 'XX', 0, '')
 redis.call('ZREMRANGEBYSCORE', outbox, '-inf', 0)
+redis.call('ZREM', redo, '')
 redis.call('SET', probe, '', 'EX', 1, 'XX')
 redis.call('DEL', probe)
 return {'claimed', redis.call('HGET', head, 'applied:' .. ARGV[2]) or '-1'}
@@ -38,12 +39,13 @@ return {'claimed', redis.call('HGET', head, 'applied:' .. ARGV[2]) or '-1'}
 # Redis refuses the first write of a script when it is out of memory, and none after it: the batch is written whole
 # or not at all. Everything that could fail on the content (unpacking, comparing) comes before that write.
 _APPLY = Script("""
-local head, outbox = KEYS[1], KEYS[2]
+local head, outbox, redo = KEYS[1], KEYS[2], KEYS[3]
 local stored = redis.call('HGET', head, 'epoch') or '0'
 if tonumber(stored) ~= tonumber(ARGV[1]) then return {'fenced', stored} end
 local applied = 'applied:' .. ARGV[2]
 if tonumber(redis.call('HGET', head, applied) or '-1') >= tonumber(ARGV[3]) then return {'before'} end
 local commands, entries = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
+local done, again = cmsgpack.unpack(ARGV[6]), cmsgpack.unpack(ARGV[7])
 redis.call('HSET', head, applied, ARGV[3])
 for _, command in ipairs(commands) do
   redis.call(command[1], KEYS[command[2]], unpack(command, 3))
@@ -53,6 +55,8 @@ for i, entry in ipairs(entries) do
   local number = string.format('%.0f', seq + i)
   redis.call('ZADD', outbox, number, number .. ':' .. entry)
 end
+for _, record in ipairs(done) do redis.call('ZREM', redo, record) end
+for _, record in ipairs(again) do redis.call('ZADD', redo, 'NX', redis.call('HINCRBY', head, 'redo', 1), record) end
 return {'applied'}
 """)
 
@@ -120,7 +124,7 @@ class RedisClusters:
         if newest > epoch:
             _unfence(scope, epoch, b"fenced", str(newest).encode())
         names = self._names(scope)
-        status, value = self._redis.run(_CLAIM, [names.head, names.outbox, names.probe], [epoch, partition])
+        status, value = self._redis.run(_CLAIM, [names.head, names.outbox, names.probe, names.redo], [epoch, partition])
         _unfence(scope, epoch, status, value)
         return int(value)
 
@@ -128,7 +132,7 @@ class RedisClusters:
         names = self._names(scope)
         records = list(dict.fromkeys(records))
         (states,) = self._lookup((names.records, records))
-        erased, _ = self._erased_and_edges(names, [record for record in records if record not in states], [])
+        erased = self._erased(names, [record for record in records if record not in states])
         return Known({record: layout.state(value) for record, value in states.items()}, erased)
 
     def read(self, scope: str, records: Sequence[str], cluster_ids: Sequence[str], *, edges: bool) -> Neighbourhood:
@@ -147,7 +151,7 @@ class RedisClusters:
             )
         missing = [record for record in records if record not in states]
         whole = dict.fromkeys(records) | dict.fromkeys(r for c in clusters.values() for r in c.members)
-        erased, near = self._erased_and_edges(names, missing, list(whole) if edges else [])
+        erased, near, said = self._erased_and_edges(names, missing, list(whole) if edges else [])
         return Neighbourhood(
             records={record: layout.state(value) for record, value in states.items()},
             assignments=assignments,
@@ -155,13 +159,24 @@ class RedisClusters:
             clusters=clusters,
             edges=near,
             free=set(cluster_ids) - used.keys(),
+            verdicts=said,
         )
+
+    def beliefs(self, scope: str) -> bytes | None:
+        found: bytes | None = self._redis.execute("HGET", self._names(scope).head, layout.BELIEFS)
+        return found
+
+    def redo(self, scope: str, count: int) -> tuple[Sequence[str], int]:
+        name = self._names(scope).redo
+        first, waiting = self._redis.pipeline([("ZRANGE", name, 0, count - 1), ("ZCARD", name)])
+        return [record.decode() for record in first[:count]], int(waiting)
 
     def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
         writes = layout.Writes(self._names(scope), update, self._erased_ttl_seconds)
         entries = [layout.entry_value(entry) for entry in update.outbox]
         # Redis' cmsgpack knows the older format only, in which text and bytes are one type.
-        packed = [msgpack.packb(part, use_bin_type=False) for part in (writes.commands, entries)]
+        parts = writes.commands, entries, list(update.redo_dropped), list(update.redo_put)
+        packed = [msgpack.packb(part, use_bin_type=False) for part in parts]
         status, *value = self._redis.run(_APPLY, writes.keys, [epoch, partition, offset, *packed])
         _unfence(scope, epoch, status, *value)
         return bool(status == b"applied")
@@ -227,17 +242,25 @@ class RedisClusters:
             found.append({field: value for field, value in values if value is not None})
         return found
 
+    def _erased(self, names: layout.Names, records: Sequence[str]) -> dict[str, Position]:
+        marks = zip(records, self._redis.pipeline([("GET", names.erased(r)) for r in records]), strict=True)
+        return {record: layout.position(mark) for record, mark in marks if mark is not None}
+
     def _erased_and_edges(
         self, names: layout.Names, erased: Sequence[str], edges: Sequence[str]
-    ) -> tuple[dict[str, Position], dict[str, dict[str, Evidence]]]:
+    ) -> tuple[dict[str, Position], dict[str, dict[str, Evidence]], dict[str, dict[str, Verdict]]]:
+        """Marks of some records; edges and verdicts of others: one round trip."""
         gets = [("GET", names.erased(record)) for record in erased]
         hashes = [("HGETALL", names.edges(record)) for record in edges]
-        replies = self._redis.pipeline([*gets, *hashes])
+        said = [("HMGET", names.verdicts, *edges)] if edges else []
+        replies = self._redis.pipeline([*gets, *hashes, *said])
         marks = zip(erased, replies[: len(gets)], strict=True)
-        near = zip(edges, replies[len(gets) :], strict=True)
+        near = zip(edges, replies[len(gets) : len(gets) + len(edges)], strict=True)
+        words = zip(edges, replies[-1] if edges else (), strict=True)
         return (
             {record: layout.position(mark) for record, mark in marks if mark is not None},
             {record: layout.edges(record, found) for record, found in near},
+            {record: layout.verdicts(record, value) for record, value in words if value is not None},
         )
 
 

@@ -2,12 +2,14 @@
 
 All keys of a scope carry one hash tag, hence live in one slot, under `<prefix>:{<profile>/<scope>}:`
 
-    head               hash    epoch, seq (of the outbox), applied:<partition> → offset
+    head               hash    epoch, seq (of the outbox), redo (puts ever), beliefs, applied:<partition> → offset
     records            hash    record → [topic, partition, offset, born_ms, quality]
     assignments        hash    record → cluster: the lookup that others may read
     clusters           hash    cluster → {version, founded_ms, exemplar} or {version, merged_into, retired: true}
     members:<cluster>  hash    record → [born_ms, quality]
     edges:<record>     hash    other record → the evidence between the two; each edge lies under both
+    verdicts           hash    record → what people said of it, by the other record; each word lies under both
+    redo               zset    records to judge again, in the order in which they were put
     outbox             zset    <seq>:<entry>, scored by seq, until the broker has it
     erased:<digest>    string  position of the erasure; expires. The digest is keyed: the record's id is gone
 
@@ -32,10 +34,13 @@ from consumer.records import (
     RecordState,
     Retired,
     ScopeUpdate,
+    Verdict,
 )
 
 # Lua passes at most 8,000 arguments to a call.
 _PAIRS = 2_000
+BELIEFS = "beliefs"
+"""Field of `head`."""
 
 
 class Names:
@@ -52,6 +57,8 @@ class Names:
         self.records = f"{self._root}records"
         self.assignments = f"{self._root}assignments"
         self.clusters = f"{self._root}clusters"
+        self.verdicts = f"{self._root}verdicts"
+        self.redo = f"{self._root}redo"
 
     def members(self, cluster_id: str) -> str:
         return f"{self._root}members:{cluster_id}"
@@ -74,16 +81,21 @@ class Writes:
 
     def __init__(self, names: Names, update: ScopeUpdate, erased_ttl_seconds: int) -> None:
         self.commands: list[list[Any]] = []
-        self._places = {names.head: 1, names.outbox: 2}
+        self._places = {names.head: 1, names.outbox: 2, names.redo: 3}
         self._add_records(names, update)
         self._add_clusters(names, update)
         self._add_edges(names, update)
+        said = {record: _verdicts_value(words) for record, words in update.verdicts.items() if words}
+        self._put(names.verdicts, said)
+        self._drop(names.verdicts, update.verdicts.keys() - said.keys())
+        if update.beliefs is not None:
+            self._add("HSET", names.head, BELIEFS, update.beliefs)
         for record_id, position in update.erased.items():
             self._add("SET", names.erased(record_id), orjson.dumps(_flat(position)), "EX", erased_ttl_seconds)
 
     @property
     def keys(self) -> list[str]:
-        """The head and the outbox, then every key of the commands."""
+        """The head, the outbox and the redo queue, then every key of the commands."""
         return list(self._places)
 
     def _add_records(self, names: Names, update: ScopeUpdate) -> None:
@@ -180,6 +192,21 @@ def edges(record_id: str, values: Mapping[bytes, bytes]) -> dict[str, Evidence]:
         match = Match(b if towards_b else a, probability, duplicate, similarities, contributions)
         found[other] = Evidence(a, b, match, held)
     return found
+
+
+def verdicts(record_id: str, value: bytes) -> dict[str, Verdict]:
+    """What was said of a record, by the other record."""
+    found = {}
+    for other, (says, by, said_ms, scope, source, ingested_ms) in orjson.loads(value).items():
+        a, b = sorted((record_id, other))
+        found[other] = Verdict(a, b, says, by, said_ms, scope, Position(*source), ingested_ms)
+    return found
+
+
+def _verdicts_value(words: Mapping[str, Verdict]) -> bytes:
+    return orjson.dumps(
+        {other: [v.says, v.by, v.said_ms, v.scope, _flat(v.source), v.ingested_ms] for other, v in words.items()}
+    )
 
 
 def _edge_value(edge: Evidence) -> bytes:

@@ -28,9 +28,12 @@ from consumer.records import (
     Position,
     RecordState,
     Retired,
+    Saying,
     ScopeUpdate,
+    Verdict,
 )
-from tests.cluster_scenarios import MINT, PARTITION, SCOPE, Erase, Step, Upsert, lives, names, play
+from consumer.redo import Repair
+from tests.cluster_scenarios import MINT, PARTITION, SCOPE, Erase, Say, Step, Upsert, disputed_lives, names, play
 from tests.services import Server
 
 KEY = bytes(range(16))
@@ -174,6 +177,26 @@ def test_a_batch_is_applied_once_per_partition_and_offset(store: ClusterStore) -
     assert store.read(SCOPE, ["r", "s"], [], edges=False).records == {"r": record(2), "s": record(2)}
 
 
+def test_beliefs_are_what_the_last_update_that_has_any_left(store: ClusterStore) -> None:
+    epoch = claimed(store)
+    assert store.beliefs(SCOPE) is None
+    assert store.apply(SCOPE, PARTITION, epoch, 0, update())
+    assert store.beliefs(SCOPE) is None
+    every_byte = bytes(range(256))
+    assert store.apply(SCOPE, PARTITION, epoch, 1, update(beliefs=every_byte))
+    assert store.apply(SCOPE, PARTITION, epoch, 2, update(records={"r": record()}))
+    assert not store.apply(SCOPE, PARTITION, epoch, 2, update(beliefs=b"a batch that came twice"))
+    assert store.beliefs(SCOPE) == every_byte
+
+    newer = claimed(store)
+    with pytest.raises(FencedError):
+        store.apply(SCOPE, PARTITION, epoch, 3, update(beliefs=b"of a zombie"))
+    assert store.beliefs(SCOPE) == every_byte
+    assert store.apply(SCOPE, PARTITION, newer, 3, update(beliefs=b""))
+    assert store.beliefs(SCOPE) == b""
+    assert store.beliefs("another scope") is None
+
+
 # reading back
 
 
@@ -268,13 +291,49 @@ def test_an_erasure_is_remembered_for_a_while(open_store: Open) -> None:
     assert store.read(SCOPE, ["a", "b", "c"], [], edges=False).erased == {}
 
 
+def verdict(one: str, other: str, says: Saying = "different") -> Verdict:
+    a, b = sorted((one, other))
+    return Verdict(a, b, says, "Zoë", 1_700_000_000_123, SCOPE, position(7), 1_700_000_000_456)
+
+
+def test_words_come_with_the_edges_and_are_replaced_whole(store: ClusterStore) -> None:
+    epoch = claimed(store)
+    ab, ac = verdict("a", "b"), verdict("a", "c", "same")
+    said = {"a": {"b": ab, "c": ac}, "b": {"a": ab}, "c": {"a": ac}}
+    store.apply(SCOPE, PARTITION, epoch, 0, update(clusters={"C": cluster("C", ["b", "d"])}, verdicts=said))
+    assert store.read(SCOPE, ["a", "d"], [], edges=True).verdicts == {"a": said["a"], "b": said["b"]}
+    assert store.read(SCOPE, ["a"], [], edges=False).verdicts == {}
+
+    store.apply(SCOPE, PARTITION, epoch, 1, update(verdicts={"a": {"c": ac}, "b": {}, "z": {}}))
+    assert store.read(SCOPE, ["a", "b", "c"], [], edges=True).verdicts == {"a": {"c": ac}, "c": {"a": ac}}
+
+
+def test_the_redo_queue_keeps_the_order_of_the_first_put(store: ClusterStore) -> None:
+    epoch = claimed(store)
+    assert store.redo(SCOPE, 5) == ([], 0)
+    many = names(12)  # past nine: numbers are ordered, not their digits
+    store.apply(SCOPE, PARTITION, epoch, 0, update(redo_put=[*many, many[0]]))
+    store.apply(SCOPE, PARTITION, epoch, 1, update(redo_put=["r3", "é", "r1"], redo_dropped=["r1", "unknown"]))
+    assert store.redo(SCOPE, 3) == (["r0", "r2", "r3"], 13)
+    assert store.redo(SCOPE, 99) == (["r0", *many[2:], "é", "r1"], 13)
+    assert store.redo(SCOPE, 0) == ([], 13)
+
+
 def test_names_may_hold_anything(store: ClusterStore) -> None:
     for scope in NASTY:
         epoch = claimed(store, scope)
         edges = [edge(one, other) for one in NASTY for other in NASTY if one < other]
         records = {name: record(i) for i, name in enumerate(NASTY)}
         values = [event(bytes(range(256)) + name.encode()) for name in NASTY]
-        held = update(records=records, clusters={scope: cluster(scope, NASTY)}, edges=edges, outbox=values)
+        said = {one: {other: verdict(one, other) for other in NASTY if other != one} for one in NASTY}
+        held = update(
+            records=records,
+            clusters={scope: cluster(scope, NASTY)},
+            edges=edges,
+            outbox=values,
+            verdicts=said,
+            redo_put=NASTY,
+        )
         assert store.apply(scope, PARTITION, epoch, 0, held)
 
     assert store.scopes(PARTITION) == sorted(NASTY)
@@ -283,6 +342,8 @@ def test_names_may_hold_anything(store: ClusterStore) -> None:
         assert found.records == records
         assert found.clusters == {scope: cluster(scope, NASTY)}
         assert found.free == {*NASTY, "free"} - {scope}
+        assert found.verdicts == said
+        assert store.redo(scope, 99) == (NASTY, len(NASTY))
         assert {(e.a, e.b): e for near in found.edges.values() for e in near.values()} == {(e.a, e.b): e for e in edges}
         assert [entry for _, entry in store.outbox(scope)] == values
 
@@ -362,22 +423,24 @@ def test_a_large_batch_is_one_write(store: ClusterStore) -> None:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    steps=lives(names(8)),
-    cuts=st.sets(st.integers(1, 25)),
+    steps=disputed_lives(names(8)),
+    cuts=st.sets(st.integers(1, 30)),
     max_size=st.sampled_from([3, 1_000]),
     quorum=st.sampled_from([0.0, 0.5]),
+    repair=st.builds(Repair, st.sampled_from([0, 4, 1_000]), st.integers(0, 2)),
 )
 def test_every_store_ends_in_the_same_state(
-    open_store: Open, steps: list[Step], cuts: set[int], max_size: int, quorum: float
+    open_store: Open, steps: list[Step], cuts: set[int], max_size: int, quorum: float, repair: Repair
 ) -> None:
     store, memory = open_store(), MemoryClusters()
-    changes = play(store, steps, cuts=cuts, max_size=max_size, quorum=quorum)
-    assert changes == play(memory, steps, max_size=max_size, quorum=quorum)
+    changes = play(store, steps, cuts=cuts, max_size=max_size, quorum=quorum, repair=repair, eager=False)
+    assert changes == play(memory, steps, max_size=max_size, quorum=quorum, repair=repair)
 
     ids = names(8)
     ever = sorted({MINT(name) for name in ids} | {c.cluster_id for c in changes if hasattr(c, "cluster_id")})
     assert store.read(SCOPE, ids, ever, edges=True) == memory.read(SCOPE, ids, ever, edges=True)
     assert store.clusters(SCOPE, ever) == memory.clusters(SCOPE, ever)
+    assert store.redo(SCOPE, 99) == memory.redo(SCOPE, 99)
     assert [entry for _, entry in store.outbox(SCOPE)] == [entry for _, entry in memory.outbox(SCOPE)]
 
 
@@ -416,6 +479,8 @@ def test_the_keys_of_a_scope_share_a_slot(real: tuple[RedisClusters, Callable[[]
             edges=[edge(n, "zz") for n in NASTY],
             erased={"e": position()},
             outbox=[event()],
+            verdicts={"r": {"s": verdict("r", "s")}},
+            redo_put=["r"],
         )
         store.apply(scope, PARTITION, epoch, 0, held)
     roots: dict[str, set[int]] = {}
@@ -434,9 +499,11 @@ def test_an_erased_record_leaves_no_trace(real: tuple[RedisClusters, Callable[[]
         *(Upsert(name, 5, 0.5) for name in others),
         Upsert(secret, 1, 1.0, others),  # oldest and best: the cluster is named after it and keeps it
         Upsert("r7", 9, 0.5, {secret: False}),
+        Say(min(secret, "r7"), max(secret, "r7"), "same"),
+        Say(min(secret, "r1"), max(secret, "r1"), "different"),
         Erase("r0"),
     ]
-    play(store, steps)
+    play(store, steps, repair=Repair(0, 0))
     assert any(secret in key or secret.encode() in value for key, value in dump().items())
     play(store, [Erase(secret)], start=len(steps))
     epoch = claimed(store)

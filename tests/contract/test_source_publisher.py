@@ -38,12 +38,14 @@ class Kit:
         self,
         on_assigned: Callable[[Sequence[Partition]], Mapping[Partition, int]] | None = None,
         on_revoked: Callable[[Sequence[Partition], bool], None] | None = None,
+        more_topics: Sequence[str] = (),
     ) -> Source:
         source: Source
+        topics = [self.topic, *more_topics]
         if self.memory is not None:
-            source = MemorySource(self.memory, "group", [self.topic], on_assigned, on_revoked)
+            source = MemorySource(self.memory, "group", topics, on_assigned, on_revoked)
         else:
-            source = KafkaSource(self.properties, f"{self.topic}-group", [self.topic], on_assigned, on_revoked)
+            source = KafkaSource(self.properties, f"{self.topic}-group", topics, on_assigned, on_revoked)
         self.closing.callback(source.close)
         return source
 
@@ -61,6 +63,18 @@ class Kit:
             [Outgoing(self.topic, b"k%d" % (i % 7), b"%d" % i, partition=partition) for i in range(count)]
         )
         publisher.flush()
+
+    def another_topic(self) -> str:
+        """A second topic, of as many partitions."""
+        name = f"{self.topic}-2"
+        if self.memory is not None:
+            self.memory.create(name, EMBEDDED_PARTITIONS)
+        elif self.name == "embedded":
+            KafkaPublisher(properties_of_producer(self.properties)).partitions(name)
+        else:
+            spec = kafka_topics.TopicSpec(name, EMBEDDED_PARTITIONS)
+            assert kafka_topics.create(properties_of_producer(self.properties), [spec]) == [(name, "created")]
+        return name
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +157,25 @@ def test_uncommitted_messages_come_again_and_committed_ones_do_not(kit: Kit) -> 
     again.commit([messages[-1].position])
     again.close()
     assert take(kit.source(), 0) == []
+
+
+def test_two_topics_are_read_committed_and_counted_apart(kit: Kit) -> None:
+    other = kit.another_topic()
+    kit.send(20, partition=1)
+    publisher = kit.publisher()
+    publisher.publish([Outgoing(other, b"k", b"%d" % i, partition=1) for i in range(100, 110)])
+    publisher.flush()
+    first = kit.source(more_topics=[other])
+    messages = take(first, 30, batch=4)
+    here, there = ([m for m in messages if m.position.topic == topic] for topic in (kit.topic, other))
+    assert values(here) == list(range(20))
+    assert values(there) == list(range(100, 110))
+    assert {topic for topic, _ in first.lag()} == {kit.topic, other}
+    assert sum(first.lag().values()) == 0
+    first.commit([here[4].position, there[-1].position])
+    first.close()
+    again = kit.source(more_topics=[other])
+    assert values(take(again, 15)) == list(range(5, 20))
 
 
 def test_commit_of_a_partition_not_held_is_left_out(kit: Kit) -> None:

@@ -16,14 +16,17 @@ import orjson
 import pytest
 from redis import Redis
 
+from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.kafka_topics import describe
 from consumer.evaluation import EventView, pairwise
+from consumer.records import Message
 from consumer.simulate import signups
-from tests.deployment import PATIENCE_SECONDS, PERSON, Process, clean_environment, wait_until
+from tests.deployment import DAY, PATIENCE_SECONDS, PERSON, Process, clean_environment, wait_until
 from tests.services import ROOT, Server
 
 NOWHERE = "127.0.0.1:9"
 """A port nothing listens on."""
+SAY = ("feedback", "r1", "r2", "--same", "--by", "Ann")
 
 
 def dedup(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -98,6 +101,31 @@ def test_batch_without_json_says_it_in_words(records: Path, tmp_path: Path) -> N
     assert "3 lines rejected" in done.stdout
 
 
+def test_batch_applies_what_people_say_after_the_records(tmp_path: Path) -> None:
+    names = {"r1": "Adaeze Brennan", "r2": "Adaeze Brennan", "r3": "Tomás Villanueva"}
+    source, feedback = tmp_path / "records.jsonl", tmp_path / "feedback.jsonl"
+    source.write_bytes(b"\n".join(orjson.dumps({"id": r, "name": n, "city": "Wien", **DAY}) for r, n in names.items()))
+    pairs = {("r1", "r2"): "different", ("r3", "r2"): "same"}
+    said = [{"a": a, "b": b, "verdict": v, "by": "Ann", "profile": "person"} for (a, b), v in pairs.items()]
+    feedback.write_bytes(b"\n".join(map(orjson.dumps, [*said, {**said[0], "profile": "other"}])))
+    for out in ("one", "two"):
+        arguments = ("--profile", PERSON, "--feedback", feedback, "--out", tmp_path / out, "--json")
+        done = dedup("batch", source, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["verdicts"] == 2
+    with (tmp_path / "one" / "clusters.csv").open(newline="") as file:
+        rows = {row["id"]: row["cluster_id"] for row in csv.DictReader(file)}
+    assert rows["r1"] == "alone:r1"
+    assert rows["r2"] == rows["r3"]
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+    feedback.write_bytes(orjson.dumps({**said[0], "verdict": "perhaps"}))
+    done = dedup("batch", source, "--profile", PERSON, "--feedback", feedback, "--out", tmp_path / "three")
+    assert_refused(done, "feedback.jsonl", "line 1: verdict: ")
+    assert not (tmp_path / "three").exists()
+
+
 # demo
 
 
@@ -136,6 +164,11 @@ def test_demo_stays_up_where_asked_to_and_ends_on_sigterm(tmp_path: Path) -> Non
         for path in ("/readyz", "/livez", "/metrics"):
             with urllib.request.urlopen(address + path, timeout=5) as answer:
                 assert answer.status == 200
+        wait_until(lambda: "dedup explain" in (tmp_path / "stderr").read_text(), "how to ask why")
+        asked = (tmp_path / "stderr").read_text().split("DEDUP_REDIS__URL=")[1].split()
+        why = dedup("explain", asked[3], DEDUP_REDIS__URL=asked[0])
+        assert why.stdout.startswith(f"{asked[3]} "), why.stderr
+        assert " in signup/default, version " in why.stdout
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert process.stdout.read() == ""
@@ -162,6 +195,7 @@ def named(kafka_servers: str, redis_url: str, unique: str, tmp_path: Path) -> di
         "DEDUP_REDIS__URL": redis_url,
         "DEDUP_REDIS__PREFIX": name,
         "DEDUP_TOPICS__PARTITIONS": "2",
+        "DEDUP_TOPICS__FEEDBACK": f"{name}.feedback",
         "DEDUP_TOPICS__EVENTS": f"{name}.events",
         "DEDUP_TOPICS__CLUSTERS": f"{name}.clusters",
         "DEDUP_TOPICS__POSSIBLE": f"{name}.possible",
@@ -184,7 +218,7 @@ def faults(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 def test_topics_are_created_once_and_doctor_is_content_then(named: Mapping[str, str]) -> None:
     before = dedup("doctor", "--json", **named)
     assert before.returncode == 1
-    assert len(faults(before)) == 7
+    assert len(faults(before)) == 9
     assert all("run `dedup topics create`" in said for said in faults(before).values())
 
     first = dedup("topics", "create", "--json", **named)
@@ -255,10 +289,66 @@ def test_doctor_refuses_a_redis_that_evicts_and_warns_of_one_that_forgets(
     assert warnings["redis persistence"] == "set appendonly yes"
 
 
+# feedback
+
+
+def test_a_word_is_on_the_topic_when_the_command_ends(named: Mapping[str, str]) -> None:
+    topic = named["DEDUP_TOPICS__FEEDBACK"]
+    assert_refused(dedup(*SAY, **named), topic, "does not exist")
+    assert dedup("topics", "create", **named).returncode == 0
+
+    done = dedup("feedback", "r2", "r1", "--different", "--by", "Ann", "--json", **named)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said.pop("topic") == topic
+    assert (said["a"], said["b"], said["verdict"], said["scope"]) == ("r1", "r2", "different", "default")
+    told = dedup(*SAY, **named).stdout
+    assert all(part in told for part in ("`same` for r1 and r2", topic, named["DEDUP_TOPICS__EVENTS"]))
+
+    words = read_topic(named, topic)
+    assert [word["verdict"] for word in words] == ["different", "same"]
+    assert words[0] == said
+
+
+def test_a_sheet_is_sent_whole_or_not_at_all(named: Mapping[str, str], tmp_path: Path) -> None:
+    assert dedup("topics", "create", **named).returncode == 0
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("a,b,verdict\nr1,r2,same\nr1,r3,perhaps\nr4,r4,same\n")
+    done = dedup("feedback", "--file", sheet, "--by", "Ann", **named)
+    assert_refused(done, "sheet.csv", "line 3: verdict: ", "line 4: a and b are the same record")
+    assert read_topic(named, named["DEDUP_TOPICS__FEEDBACK"]) == []
+
+    sheet.write_text("a,b,verdict\nr1,r2,same\nr1,r3,\nr5,r4,different\n")
+    done = dedup("feedback", "--file", sheet, "--by", "Ann", "--json", **named)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"said": 2, "unanswered": 1, "topic": named["DEDUP_TOPICS__FEEDBACK"]}
+    words = read_topic(named, named["DEDUP_TOPICS__FEEDBACK"])
+    assert {(w["a"], w["b"], w["verdict"], w["by"]) for w in words} == {
+        ("r1", "r2", "same", "Ann"),
+        ("r4", "r5", "different", "Ann"),
+    }
+
+
+def read_topic(named: Mapping[str, str], topic: str) -> list[dict[str, str]]:
+    """JSON values, those of one key in their order."""
+    servers = {"bootstrap.servers": named["DEDUP_KAFKA__BOOTSTRAP_SERVERS"]}
+    source = KafkaSource(servers, f"{topic}.reader.{time.monotonic_ns()}", [topic])
+    try:
+        ends = {partition: source.high_watermark(topic, partition) for partition in range(2)}
+        messages: list[Message] = []
+        while len(messages) < sum(ends.values()):
+            messages += source.poll(100, 1.0)
+    finally:
+        source.close()
+    return [json.loads(m.value or b"") for m in messages]
+
+
 # what goes wrong
 
 
-@pytest.mark.parametrize("command", [["run"], ["doctor"], ["topics", "create"], ["erase", "x"], ["batch", "IN"]])
+@pytest.mark.parametrize(
+    "command", [["run"], ["doctor"], ["topics", "create"], ["erase", "x"], [*SAY], ["batch", "IN"]], ids=lambda c: c[0]
+)
 def test_wrong_settings_are_one_message(command: Sequence[str], records: Path, tmp_path: Path) -> None:
     arguments = [str(records) if part == "IN" else part for part in command]
     if command[0] == "batch":
@@ -305,6 +395,7 @@ def test_a_broker_that_is_away_is_one_message(tmp_path: Path) -> None:
         (["run", "--role", "match"], none_to_make),
         (["topics", "create"], environment),
         (["erase", "x"], environment),
+        ([*SAY], environment),
     ]
     with ThreadPoolExecutor(len(calls)) as pool:  # each waits a while before it gives up
         results = [pool.submit(dedup, *arguments, **chosen) for arguments, chosen in calls]
@@ -315,7 +406,7 @@ def test_a_broker_that_is_away_is_one_message(tmp_path: Path) -> None:
 
 
 def test_no_brokers_is_one_message_that_names_the_setting() -> None:
-    for command in (["run"], ["topics", "create"], ["erase", "x"]):
+    for command in (["run"], ["topics", "create"], ["erase", "x"], SAY):
         assert_refused(dedup(*command), "DEDUP_KAFKA__BOOTSTRAP_SERVERS=host:9092")
 
 

@@ -24,7 +24,7 @@ from consumer.errors import FencedError, StoreError
 from consumer.loop import Limits, Loop
 from consumer.match import MatchStage
 from consumer.ports import ClusterStore, Source, VectorIndex
-from consumer.records import Message, Outgoing
+from consumer.records import Message, Outgoing, Saying
 from tests.factories import KEY, NOW_MS
 from tests.property.test_match import (
     CITIES,
@@ -35,6 +35,7 @@ from tests.property.test_match import (
     Drop,
     Put,
     Step,
+    Tell,
     by_id,
     load_index,
     messages_of,
@@ -52,11 +53,12 @@ PARTITIONS = 2
 SCOPES = ("at", "be", "ch", "de")
 """Several in each partition: what they share is a process and a partition, not a fate."""
 GROUP = "match"
+SAYINGS: Sequence[Saying] = ("same", "different", "undecided")
 LIMITS = Limits(batch_records=7, poll_seconds=0.0, consecutive_rejects=1)
 SNAPSHOT_RECORDS = 10
 K = 3
 
-STORE = ("take_epoch", "scopes", "claim", "known", "read", "apply", "outbox", "clusters", "acknowledge")
+STORE = ("take_epoch", "scopes", "claim", "known", "read", "redo", "apply", "outbox", "clusters", "acknowledge")
 STEPS = {
     "source": ("poll", "commit"),
     "store": STORE,
@@ -229,7 +231,7 @@ class Matcher:
 
 
 def life(seed: int, n: int = 70) -> list[Step]:
-    """Inserts, updates, erasures and late copies in every scope; many records are one of few people."""
+    """Inserts, updates, erasures, late copies and people's words in every scope; many records are one of few people."""
     chance = random.Random(seed)
     steps: list[Step] = []
     for i in range(n):
@@ -240,6 +242,9 @@ def life(seed: int, n: int = 70) -> list[Step]:
             steps.append(Drop(record_id))
         elif what < 0.22 and i:
             steps.append(Again(chance.randrange(i)))
+        elif what < 0.32:
+            a, b = sorted(chance.sample(range(8), 2))
+            steps.append(Tell(f"{scope}-{a}", f"{scope}-{b}", chance.choice(SAYINGS), scope))
         else:
             born_ms = NOW_MS + chance.randrange(100)
             steps.append(Put(record_id, chance.choice(NAMES), chance.choice(CITIES), born_ms, scope))
@@ -249,7 +254,7 @@ def life(seed: int, n: int = 70) -> list[Step]:
 def contents(store: ClusterStore) -> Any:
     """All that a store holds, apart from epochs, offsets, lists of scopes, and the erasure marks of records that are back."""
     if isinstance(store, MemoryClusters):
-        names = ("sequence", "records", "assignments", "clusters", "members", "edges", "outbox")
+        names = ("sequence", "records", "assignments", "clusters", "members", "edges", "verdicts", "redo", "outbox")
         held = [(scope, s) for scope, s in store._scopes.items() if s.sequence or s.records or s.erased]
         erased = {scope: {r: m[0] for r, m in s.erased.items() if r not in s.records} for scope, s in held}
         return {scope: {name: getattr(s, name) for name in names} for scope, s in held}, erased

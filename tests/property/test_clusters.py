@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import orjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.clusters import Change
+from consumer.events import EventRenderer
+from consumer.explanation import follow
 from consumer.merging import SIZE_CAP
 from consumer.ports import Neighbourhood
 from consumer.records import Cluster, ClusterChange, PossibleChange
-from tests.cluster_scenarios import MINT, SCOPE, Erase, Step, Upsert, lives, names, play
+from tests.cluster_scenarios import MINT, SCOPE, Erase, Say, Step, Upsert, disputed_lives, lives, names, play
 
 IDS = names(8)
 EXAMPLES = settings(max_examples=150)
@@ -25,6 +28,7 @@ class Graph:
         self.edges: dict[frozenset[str], bool] = {}
 
     def feed(self, step: Step) -> None:
+        assert not isinstance(step, Say), "nobody decides here"
         self.edges = {pair: duplicate for pair, duplicate in self.edges.items() if step.id not in pair}
         if isinstance(step, Erase):
             self.records.pop(step.id, None)
@@ -33,7 +37,7 @@ class Graph:
         self.records[step.id] = replace(step, born_ms=min(step.born_ms, before.born_ms)) if before else step
         for other, duplicate in step.matches.items():
             if other in self.records:
-                self.edges[frozenset((step.id, other))] = duplicate
+                self.edges[frozenset((step.id, other))] = bool(duplicate)
 
     def components(self) -> set[frozenset[str]]:
         """Two records or more."""
@@ -260,9 +264,8 @@ def test_a_person_is_shown_every_possible_pair_that_is_apart(steps: list[Step], 
             shown = shown | {pair} if change.kind == "found" else shown - {pair}
     found = state(store)
     cluster_of = found.assignments
-    open_pairs = {(e.a, e.b) for near in found.edges.values() for e in near.values() if not e.joins}
-    apart = {(a, b) for a, b in open_pairs if a not in cluster_of or cluster_of[a] != cluster_of.get(b)}
-    assert apart <= shown <= open_pairs
+    pairs = {(e.a, e.b) for near in found.edges.values() for e in near.values()}
+    assert shown == {(a, b) for a, b in pairs if a not in cluster_of or cluster_of[a] != cluster_of.get(b)}
 
 
 @EXAMPLES
@@ -290,3 +293,46 @@ def _connected(cluster: Cluster, found: Neighbourhood) -> bool:
         if edge.a in cluster.members and edge.b in cluster.members
     }
     return graph.components() == {frozenset(cluster.members)}
+
+
+@EXAMPLES
+@given(disputed_lives(IDS), st.sampled_from([3, 1_000]), st.sampled_from([0.0, 0.5]))
+def test_an_id_of_before_leads_to_the_cluster_that_lives(steps: list[Step], max_size: int, quorum: float) -> None:
+    """By what the compacted topic says of it, in no more hops than there were merges."""
+    store = MemoryClusters()
+    lines = by_cluster(play(store, steps, max_size=max_size, quorum=quorum))
+    merges = sum(
+        change.kind == "dissolved" and change.merged_into is not None for ln in lines.values() for change in ln
+    )
+    renderer, found = EventRenderer("profile", SCOPE, "config"), store.clusters(SCOPE, list(lines))
+    topic = {cid: value for cid, cluster in found.items() if (value := renderer.state(cid, cluster)) is not None}
+    live = clusters(store)
+    for old, line in lines.items():
+        cid, hops = old, 0
+        while cid in topic and (heir := orjson.loads(topic[cid]).get("merged_into")):
+            cid, hops = heir, hops + 1
+        assert hops <= merges
+        assert (cid in live) == (cid in topic), "the end of the way lives, or fell apart"
+        assert follow(store, SCOPE, old)[0][-1] == cid
+        if old in live:
+            assert hops == 0
+            assert set(orjson.loads(topic[cid])["members"]) == live[old] == set(line[-1].members)
+
+
+@EXAMPLES
+@given(disputed_lives(IDS), st.sampled_from([3, 1_000]), st.sampled_from([0.0, 0.5]))
+def test_a_change_of_the_record_to_keep_is_told_once_and_at_once(
+    steps: list[Step], max_size: int, quorum: float
+) -> None:
+    for line in by_cluster(play(MemoryClusters(), steps, max_size=max_size, quorum=quorum)).values():
+        for before, change, after in zip([None, *line], line, [*line[1:], None], strict=False):
+            told = after is not None and after.kind == "exemplar_changed"
+            if change.kind == "exemplar_changed":
+                assert before is not None
+                assert change.exemplar == before.exemplar != change.previous_exemplar
+                assert (change.members, change.added, change.removed) == (before.members, (), ())
+                assert not told
+            elif before is None or change.exemplar is None:
+                assert not told
+            else:
+                assert told == (change.exemplar != before.exemplar)

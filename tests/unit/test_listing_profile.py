@@ -7,13 +7,14 @@ import numpy as np
 import orjson
 import pytest
 
+from consumer.beliefs import Beliefs
+from consumer.comparison import Comparison
 from consumer.decode import decode
 from consumer.encode import EncoderSet
-from consumer.fusion import WeightedFusion
 from consumer.profile import load_profile
 from consumer.records import Match, Record
 from consumer.settings import load_settings
-from consumer.wiring import build_encoders
+from consumer.wiring import build_encoders, build_fusion
 from tests.factories import message
 from tests.pictures import encoded, photo
 
@@ -22,10 +23,12 @@ OTHER = encoded(photo(22, 320, 240))
 KETTLE = "Rowenta electric kettle stainless steel with thermostat"
 
 
+SETTINGS = load_settings(overrides={"models.providers": ["CPUExecutionProvider"], "models.threads": 1})
+
+
 @pytest.fixture(scope="module")
 def encoders() -> EncoderSet:
-    settings = load_settings(overrides={"models.providers": ["CPUExecutionProvider"], "models.threads": 1})
-    return build_encoders(settings, load_profile("listing"))
+    return build_encoders(SETTINGS, load_profile("listing"))
 
 
 def judged(encoders: EncoderSet, left: Mapping[str, object], right: Mapping[str, object]) -> Match | None:
@@ -40,8 +43,24 @@ def judged(encoders: EncoderSet, left: Mapping[str, object], right: Mapping[str,
     a, b = encoders.encode(made)
     rows = np.stack([a.values, b.values]).astype(np.float32)
     similarities = encoders.layout.similarities(rows[:1], rows[1:])
-    fusion = WeightedFusion(encoders.layout, encoders.profile.fusion)
-    return fusion.judge(["other"], similarities, np.array([a.mask & b.mask], np.int64))[0]
+    pair = Comparison(np.zeros(1, np.int64), ["other"], similarities, np.array([a.mask & b.mask], np.int64))
+    return build_fusion(SETTINGS, encoders).judge(pair, Beliefs())[0]
+
+
+def test_quality_knows_the_picture_that_was_read(encoders: EncoderSet) -> None:
+    large, small = encoded(photo(21, 900, 900)), encoded(photo(21, 90, 90))
+    values: list[dict[str, object]] = [
+        {"title": KETTLE},
+        {"title": KETTLE, "image": base64.b64encode(small[:200]).decode()},
+        {"title": KETTLE, "image": base64.b64encode(small).decode()},
+        {"title": KETTLE, "image": base64.b64encode(large).decode()},
+        {"title": KETTLE, "image": base64.b64encode(large).decode(), "description": "word " * 50},
+    ]
+    records = [decode(message(value), encoders.profile) for value in values]
+    vectors = encoders.encode([record for record in records if isinstance(record, Record)])
+    nothing, broken, little, much, all_of_it = [vector.quality for vector in vectors]
+    assert nothing == broken == 0.225
+    assert broken < little < much < all_of_it < 1
 
 
 @pytest.mark.parametrize(

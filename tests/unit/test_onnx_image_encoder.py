@@ -18,7 +18,7 @@ from consumer.adapters.onnx_image_encoder import OnnxImageEncoder
 from consumer.adapters.onnx_session import CPU
 from consumer.errors import ModelError
 from consumer.metrics import METRICS
-from consumer.records import FieldValue
+from consumer.records import FieldValue, Picture
 from tests import canonical_pictures
 from tests.canonical_pictures import MODEL
 from tests.pictures import encoded, hostile, photo
@@ -126,6 +126,16 @@ def test_the_file_wins_over_the_address(tmp_path: Path) -> None:
     assert made.present.all()
     assert made.vectors[0] @ made.vectors[2] == pytest.approx(1, abs=1e-4)
     assert made.vectors[1] @ made.vectors[3] == pytest.approx(1, abs=1e-4)
+
+
+def test_pictures_that_were_read_are_measured_wherever_they_came_from(tmp_path: Path) -> None:
+    content = encoded(photo(1, 700, 300))
+    (tmp_path / "1.jpg").write_bytes(content)
+    rows: list[Row] = [{}, {"image": content}, {"image": content[:90]}, {"image_uri": "1.jpg"}, {"image_uri": "2.jpg"}]
+    picture = Picture(700, 300, len(content))
+    made = encoder(base=tmp_path, batch_images=1).encode(rows)
+    assert made.pictures == [None, picture, None, picture, None]
+    assert [p is not None for p in made.pictures] == made.present.tolist()
 
 
 def test_every_outcome_is_counted_and_the_row_goes_on(tmp_path: Path) -> None:

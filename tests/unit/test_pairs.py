@@ -8,8 +8,11 @@ import pytest
 
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_index import HnswOptions
+from consumer.comparison import Comparison
 from consumer.decode import decode
 from consumer.encode import EncoderSet
+from consumer.fusion import WeightedFusion
+from consumer.fusion_spec import WeightedSpec
 from consumer.pairs import PairTable, candidate_pairs
 from consumer.records import Record, Vector
 from consumer.simulate import signups
@@ -39,7 +42,11 @@ def test_with_every_candidate_it_holds_every_pair_scored_as_it_is(encoders: Enco
     found = {
         (b, a): (similarities, shared)
         for a, b, similarities, shared in zip(
-            pairs.later.tolist(), pairs.earlier.tolist(), pairs.similarities, pairs.shared.tolist(), strict=True
+            pairs.later.tolist(),
+            pairs.earlier.tolist(),
+            pairs.pairs.similarities,
+            pairs.pairs.shared.tolist(),
+            strict=True,
         )
     }
     assert found.keys() == set(combinations(range(COUNT), 2))
@@ -72,15 +79,22 @@ def test_scopes_do_not_meet_and_the_last_vector_of_a_record_counts(encoders: Enc
 def test_scores_are_means_over_what_both_have(encoders: EncoderSet) -> None:
     names, weights = encoders.layout.names, np.array(encoders.layout.weights)
     similarities = np.array([[0.5] * len(names), [0.8, *[0.0] * (len(names) - 1)]], np.float32)
-    pairs = PairTable(
-        ["a", "b", "c"], np.array([1, 2]), np.array([0, 0]), similarities, np.array([2 ** len(names) - 1, 1])
-    )
-    assert pairs.scores(encoders.layout, names, 0.0).tolist() == pytest.approx([0.5, 0.8])
-    assert pairs.scores(encoders.layout, names, float(weights[0]) + 0.01).tolist() == pytest.approx([0.5, -1])
-    assert pairs.scores(encoders.layout, names[1:], 0.0).tolist() == pytest.approx([0.5, -1])
+    pairs = Comparison(np.array([1, 2]), ["a", "a"], similarities, np.array([2 ** len(names) - 1, 1]))
+
+    def scores(pairs: Comparison, min_evidence: float) -> list[float]:
+        spec = WeightedSpec(duplicate=0.9, possible=0.9, slope=1, min_evidence=min_evidence)
+        return [float(score) for score in WeightedFusion(encoders.layout, spec).scores(pairs)]
+
+    assert scores(pairs, 0.0) == pytest.approx([0.5, 0.8])
+    assert scores(pairs, float(weights[0]) + 0.01) == pytest.approx([0.5, -1])
+    assert scores(pairs.only(range(1, len(names))), 0.0) == pytest.approx([0.5, -1])
 
 
 def test_the_truth_of_a_pair(encoders: EncoderSet) -> None:
     none = np.zeros((3, len(encoders.layout.names)), np.float32)
-    pairs = PairTable(["a", "b", "c", "d"], np.array([1, 2, 3]), np.array([0, 0, 2]), none, np.zeros(3, np.int64))
+    pairs = PairTable(
+        ["a", "b", "c", "d"],
+        Comparison(np.array([1, 2, 3]), ["a", "a", "c"], none, np.zeros(3, np.int64)),
+        np.array([0, 0, 2]),
+    )
     assert pairs.same({"a": "x", "b": "x", "c": "y"}).tolist() == [True, False, False]

@@ -17,9 +17,11 @@ from consumer.adapters.pixels import (
     Preprocessing,
     Reason,
     UnreadableImageError,
+    measured_pixels,
     pixels,
     preprocessing_of,
 )
+from consumer.records import Picture
 from tests.pictures import animated, bomb, encoded, gif_bomb, hostile, photo, png
 
 SQUASH = Preprocessing(32, "squash", "bilinear")
@@ -227,6 +229,14 @@ def test_a_large_photograph_looks_the_same_decoded_small() -> None:
     assert difference(reduced, whole) < 2
     with Image.open(io.BytesIO(encoded(image))) as opened:
         assert opened.draft("RGB", (32, 32)) is not None, "it is decoded at a lesser scale"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_is_measured_as_it_is_stored(kind: str) -> None:
+    content = encoded(photo(3, 900, 400), kind)
+    made, picture = measured_pixels(content, SQUASH)
+    assert picture == Picture(900, 400, len(content)), "not as it was decoded, which may be at an eighth"
+    assert np.array_equal(made, pixels(content, SQUASH))
 
 
 def test_a_spec_is_read() -> None:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from consumer.errors import SettingsError
-from consumer.profile import BUILT_IN, FusionSpec, Profile, load_profile
+from consumer.fusion_spec import WeightedSpec
+from consumer.profile import BUILT_IN, Profile, load_profile
 from tests.factories import PERSON, offer_profile, person_profile
 
 
@@ -35,7 +36,8 @@ def test_built_in_profiles_load(name: str) -> None:
     assert profile.name == name
     assert profile.vectors_topic == f"vectors.{name}"
     assert sum(profile.weights) == pytest.approx(1)
-    assert set(profile.quality) <= set(profile.fields)
+    assert profile.quality.signals
+    assert {field for _, field, _ in profile.quality.reads} <= set(profile.fields)
     assert {f for m in profile.modalities.values() for f in m.fields} <= set(profile.fields)
 
 
@@ -90,7 +92,13 @@ def test_every_fault_is_reported_at_once_with_its_key(file: Path) -> None:
     keys = [
         *("name", "input", "fields.name.type", "fields.city.type", "modalities.a.lexical.dim"),
         *("modalities.a.lexical.fields", "modalities.a.lexical.weight", "modalities.b.device.fields"),
-        *("modalities.c", "fusion.duplicate", "fusion.slope", "fusion.min_evidence", "extra"),
+        *(
+            "modalities.c",
+            "fusion.weighted.duplicate",
+            "fusion.weighted.slope",
+            "fusion.weighted.min_evidence",
+            "extra",
+        ),
     ]
     for key in keys:
         assert said.count(f"\n  {key}: ") == 1, f"{key} in\n{said}"
@@ -101,7 +109,8 @@ def test_every_fault_is_reported_at_once_with_its_key(file: Path) -> None:
     [
         {"scope": "tenant"},
         {"born": "tenant"},
-        {"quality": {"tenant": 1}},
+        {"quality": {"completeness": {"fields": {"tenant": 1}}}},
+        {"quality": {"length": {"field": "tenant", "half": 9}}},
         {"modalities": {"a": {"encoder": "lexical", "fields": ["name", "tenant"], "dim": 8, "weight": 1}}},
     ],
     ids=lambda c: str(*c),
@@ -112,8 +121,10 @@ def test_a_field_that_is_not_there_is_named(file: Path, changes: dict[str, objec
 
 def test_thresholds_are_in_order(file: Path) -> None:
     fusion = {"duplicate": 0.5, "possible": 0.6, "slope": 1, "min_evidence": 0}
-    assert "fusion: Value error, possible (0.6) must not exceed duplicate (0.5)" in fault(changed(file, fusion=fusion))
-    assert FusionSpec(duplicate=0.6, possible=0.6, slope=1, min_evidence=0).possible == 0.6
+    assert "fusion.weighted: Value error, possible (0.6) must not exceed duplicate (0.5)" in fault(
+        changed(file, fusion=fusion)
+    )
+    assert WeightedSpec(duplicate=0.6, possible=0.6, slope=1, min_evidence=0).possible == 0.6
 
 
 def test_a_profile_cannot_be_changed() -> None:

@@ -12,10 +12,12 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
 from consumer import schemas
+from consumer.asyncapi import example_feedback
 from consumer.clusters import Change
 from consumer.decode import decode
 from consumer.errors import RejectedError
 from consumer.events import MEMBERS_SHOWN, EventRenderer
+from consumer.feedback import decode_feedback
 from consumer.loop import dead_letter
 from consumer.profile import BUILT_IN, load_profile
 from consumer.records import (
@@ -79,7 +81,9 @@ def test_docs_are_what_the_code_makes() -> None:
     assert schemas.stale(DOCS) == [], "run `make docs`"
 
 
-@pytest.mark.parametrize("name", ["cluster-event", "possible-event", "cluster-state", "dead-letter", *BUILT_IN])
+@pytest.mark.parametrize(
+    "name", ["cluster-event", "possible-event", "cluster-state", "dead-letter", "feedback", *BUILT_IN]
+)
 def test_each_schema_is_one(name: str) -> None:
     Draft202012Validator.check_schema(schema(name))
 
@@ -141,6 +145,44 @@ def test_a_signup_is_accepted_when_its_schema_accepts_it(record: object) -> None
     assert Draft202012Validator(schema("signup")).is_valid(record) == accepted
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"a": "s-9", "more": {}},
+        {"a": ""},
+        {"a": "x" * 256},
+        {"a": "x" * 257},
+        {"b": 7},
+        {"b": None},
+        {"verdict": "maybe"},
+        {"verdict": None},
+        {"by": " "},
+        {"by": "x" * 129},
+        {"profile": "Sign up"},
+        {"scope": None},
+        {"scope": "default"},
+        {"scope": "no scope"},
+        {"scope": ["default"]},
+        {"at": None},
+        {"at": "2026-01-02"},
+        {"at": "2026-01-02T09:30:00"},
+        {"at": "2026-01-02T09:30:00+01:00"},
+        {"at": "2026-01-02t09:30:00.123456789z"},
+        {"at": 1_767_225_600_123},
+    ],
+    ids=str,
+)
+def test_a_word_of_a_person_is_accepted_when_its_schema_accepts_it(changes: dict[str, object]) -> None:
+    said = {**example_feedback(), **changes}
+    try:
+        accepted = decode_feedback(message(orjson.dumps(said)), load_profile("signup")) is not None
+    except RejectedError:
+        accepted = False
+
+    assert Draft202012Validator(schema("feedback")).is_valid(said) == accepted
+
+
 # AsyncAPI
 
 
@@ -189,6 +231,7 @@ def test_channels_name_their_topics_and_messages() -> None:
         "signups",
         "listings",
         "{input}.dlq",
+        "duplicate-feedback",
         "vectors.{profile}",
         "duplicate-events",
         "duplicate-clusters",
@@ -211,7 +254,7 @@ def test_every_channel_is_used_and_every_message_has_a_key() -> None:
         assert sent["bindings"]["kafka"]["key"]["description"]
 
 
-@pytest.mark.parametrize("name", ["cluster-event", "possible-event", "cluster-state"])
+@pytest.mark.parametrize("name", ["cluster-event", "possible-event", "cluster-state", "feedback"])
 def test_examples_are_as_documented(name: str) -> None:
     assert examples(name)
     for example in examples(name):

@@ -13,8 +13,17 @@ from hypothesis.extra import numpy as st_np
 
 from consumer.decode import LAST_MS
 from consumer.errors import RejectedError
-from consumer.records import Erasure, Message, Outgoing, Position, Vector
-from consumer.vectors import INGESTED_HEADER, SOURCE_HEADER, pack_erasure, pack_vector, unpack
+from consumer.records import Erasure, Message, Outgoing, Position, Vector, Verdict
+from consumer.vectors import (
+    INGESTED_HEADER,
+    SOURCE_HEADER,
+    pack_erasure,
+    pack_vector,
+    pack_verdict,
+    unpack,
+    word_entry,
+    word_message,
+)
 from tests.factories import NOW_MS, message, position, vector
 from tests.strategies import msgpack_values
 
@@ -74,6 +83,120 @@ def test_a_vector_comes_back_as_it_went(sent: Vector) -> None:
 def test_an_erasure_comes_back_as_it_went(record_id: str, source: Position, ingested_ms: int) -> None:
     sent = Erasure(record_id, source, ingested_ms)
     assert unpack(arrived(pack_erasure(sent, "vectors", 2)), MODELS, DIM) == sent
+
+
+SCOPES = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
+VERDICTS = st.builds(
+    lambda pair, **rest: Verdict(min(pair), max(pair), **rest),
+    st.lists(IDS, min_size=2, max_size=2, unique=True),
+    says=st.sampled_from(["same", "different", "undecided"]),
+    by=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128),
+    said_ms=TIMES,
+    scope=SCOPES,
+    source=POSITIONS,
+    ingested_ms=TIMES,
+)
+
+
+@given(VERDICTS)
+def test_a_verdict_comes_back_as_it_went(sent: Verdict) -> None:
+    made = pack_verdict(sent, "vectors", 2)
+    assert unpack(arrived(made), MODELS, DIM) == sent
+    assert (made.topic, made.partition, made.timestamp_ms) == ("vectors", 2, sent.ingested_ms)
+
+
+@given(VERDICTS, IDS)
+def test_the_key_of_a_verdict_is_that_of_its_pair_and_of_no_record(sent: Verdict, record_id: str) -> None:
+    key = pack_verdict(sent, "vectors", 0).key
+    later = replace(sent, says="undecided", by="someone else", said_ms=0, source=position(9))
+    assert pack_verdict(later, "vectors", 1).key == key
+    elsewhere = replace(sent, scope="there" if sent.scope != "there" else "here")
+    assert pack_verdict(elsewhere, "vectors", 0).key != key
+    assert key != record_id.encode()
+
+
+def verdict_body(**changes: object) -> bytes:
+    """A packed verdict with some of its parts replaced."""
+    whole = {"v": 1, "says": "same", "by": "Ann", "at": 1, "src": ["t", 0, 1], "in": 2}
+    packed: bytes = msgpack.packb({**whole, **changes})
+    return packed
+
+
+def verdict_key(*parts: object) -> bytes:
+    packed: bytes = msgpack.packb(parts)
+    return b"\xff" + packed
+
+
+PAIR = verdict_key("de", "r1", "r2")
+
+
+def test_a_verdict_made_by_hand_is_read() -> None:
+    read = unpack(message(verdict_body(), PAIR), MODELS, DIM)
+    assert read == Verdict("r1", "r2", "same", "Ann", 1, "de", Position("t", 0, 1), 2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({part: None} for part in ("v", "says", "by", "at", "src", "in")),
+        {"v": 2},
+        {"says": SECRET},
+        {"says": ["same"]},
+        {"by": ""},
+        {"by": "x" * 129},
+        {"by": 7},
+        {"at": -1},
+        {"at": LAST_MS + 1},
+        {"in": float("inf")},
+        {"src": ["t", 0]},
+    ],
+    ids=str,
+)
+def test_a_verdict_that_the_matcher_could_not_hold_is_refused(changes: dict[str, object]) -> None:
+    refusal(verdict_body(**changes), key=PAIR)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"\xff",
+        b"\xff\xff",
+        verdict_key(),
+        verdict_key("r1", "r2"),
+        verdict_key("de", "r2", "r1"),
+        verdict_key("de", "r1", "r1"),
+        verdict_key("de", "", "r1"),
+        verdict_key("de", "r1", "x" * 257),
+        verdict_key("de", 1, 2),
+        verdict_key("de", b"r1", b"r2"),
+        verdict_key(None, "r1", "r2"),
+        verdict_key("", "r1", "r2"),
+        verdict_key("{zanzibar}", "r1", "r2"),
+        verdict_key(7, "r1", "r2"),
+    ],
+    ids=repr,
+)
+def test_a_key_that_names_no_pair_is_refused(key: bytes) -> None:
+    refusal(verdict_body(), key=key)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc0", b"\x90", body()])
+def test_what_is_not_a_verdict_is_refused_under_the_key_of_one(value: bytes) -> None:
+    refusal(value, key=PAIR)
+
+
+def test_a_null_value_ends_the_word_on_a_pair() -> None:
+    said = Verdict("r1", "r2", "undecided", "", NOW_MS, "de", position(9), NOW_MS)
+    sent = pack_verdict(said, "vectors", 3)
+    assert (sent.key, sent.value) == (PAIR, None)
+    assert unpack(arrived(sent), MODELS, DIM) == said
+    refusal(None, sent.headers, verdict_key("de", "r2", "r1"))
+    refusal(None, {}, PAIR)
+
+
+@given(VERDICTS | VERDICTS.map(lambda word: replace(word, by="", says="undecided", said_ms=word.ingested_ms)))
+def test_a_verdict_goes_through_the_outbox_unchanged(said: Verdict) -> None:
+    assert word_message(word_entry(said), "vectors", 2) == pack_verdict(said, "vectors", 2)
 
 
 def test_a_topic_with_a_slash_comes_back_too() -> None:
@@ -180,7 +303,7 @@ def test_a_message_without_a_key_is_refused() -> None:
     assert "no key" in refusal(body(), key=None)
 
 
-def outcome(received: Message) -> Vector | Erasure | RejectedError:
+def outcome(received: Message) -> Vector | Erasure | Verdict | RejectedError:
     try:
         return unpack(received, MODELS, DIM)
     except RejectedError as error:
@@ -194,7 +317,7 @@ HEADERS = st.dictionaries(st.sampled_from([SOURCE_HEADER, INGESTED_HEADER]), st.
 @settings(max_examples=300)
 def test_any_bytes_are_a_value_or_refused(value: bytes | None, headers: dict[str, bytes], key: bytes) -> None:
     item = outcome(message(value, key, headers=headers))
-    assert isinstance(item, Vector | Erasure) or len(str(item)) < 200
+    assert isinstance(item, Vector | Erasure | Verdict) or len(str(item)) < 200
 
 
 @given(st.data())
@@ -207,3 +330,13 @@ def test_a_vector_with_any_one_part_replaced_is_a_value_or_refused(data: st.Data
         assert 0 <= item.quality <= 1
         assert 0 <= item.ingested_ms <= LAST_MS
         assert pack_vector(item, "vectors", 0).value, "what was read can be written again"
+
+
+@given(st.none() | st.binary(max_size=50) | msgpack_values(), st.binary(max_size=20) | msgpack_values())
+@settings(max_examples=300)
+def test_any_bytes_under_the_key_of_a_pair_are_a_verdict_or_refused(value: bytes | None, rest: bytes) -> None:
+    item = outcome(message(value, b"\xff" + rest))
+    assert isinstance(item, Verdict) or len(str(item)) < 200
+    assert not isinstance(item, Verdict) or bool(item.by) == (value is not None)
+    also = outcome(message(value, PAIR))
+    assert isinstance(also, Verdict) or len(str(also)) < 200

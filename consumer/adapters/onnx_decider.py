@@ -1,0 +1,76 @@
+"""A fitted decider: an ONNX graph that says what each modality adds to the log-odds, and what its fitting saw.
+
+The folder holds `model.onnx` and `spec.json`, written by `python -m export fusion`. The graph takes `similarities`
+float32 [n, m], `present` float32 [n, m] (0 or 1) and `crowding` float32 [n, c], and gives `log_odds` float32 [n, 1 + m + c]:
+of the base rate, of each modality, of each crowding term. It computes in float64, so a pair does not depend on its batch.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from consumer.adapters.onnx_session import CPU, Session, verified
+from consumer.beliefs import Expectations
+from consumer.errors import ModelError
+from consumer.records import Bools, Floats
+
+Doubles = npt.NDArray[np.float64]
+
+
+class OnnxDecider:
+    """Implements `consumer.fusion.Decider`. Raises ModelError for a folder that is broken or of another kind."""
+
+    def __init__(self, folder: Path) -> None:
+        spec = _read(folder)
+        try:
+            self.modalities: Sequence[str] = [str(name) for name in spec["modalities"]]
+            terms = spec["crowding"]
+            self.crowding: Mapping[str, float] = {str(t["modality"]): float(t["similarity"]) for t in terms}
+            usual = [float(t["usual"]) for t in terms]
+            self.expectations = Expectations(usual, float(spec["base_rate"]), float(spec["damping"]))
+            digest = str(spec["sha256"]["model.onnx"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{folder / 'spec.json'}: {error!r}; export the decider again") from error
+        _check(folder, self.modalities, self.crowding, self.expectations)
+        self.fingerprint = digest
+        model = verified(folder / "model.onnx", digest)
+        self._session = Session(model, folder, providers=[CPU], threads=1)
+        self._folder = folder
+        nothing = np.zeros((1, len(self.modalities)), np.float32)
+        self.weigh(nothing, nothing > 0, np.zeros((1, len(terms))))  # what cannot run is refused now
+
+    def weigh(self, similarities: Floats, present: Bools, crowding: Doubles) -> Doubles:
+        """See `consumer.fusion.Decider`. Raises ModelError."""
+        inputs = {"similarities": similarities, "present": present, "crowding": crowding}
+        given = {name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()}
+        log_odds = self._session.run("log_odds", given).astype(np.float64)
+        wanted = len(similarities), 1 + len(self.modalities) + len(self.crowding)
+        if log_odds.shape != wanted:
+            raise ModelError(f"{self._folder}: gives {log_odds.shape} numbers for {wanted}; export the decider again")
+        return log_odds
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    path = folder / "spec.json"
+    try:
+        spec = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); make it with `python -m export fusion`") from error
+    if not isinstance(spec, dict) or spec.get("modality") != "decider":
+        raise ModelError(f"{path}: not a decider; make one with `python -m export fusion`")
+    return spec
+
+
+def _check(folder: Path, modalities: Sequence[str], crowding: Mapping[str, float], expected: Expectations) -> None:
+    sound = 0 < expected.base_rate < 1 and 0 <= expected.damping <= 1
+    sound &= len(set(modalities)) == len(modalities) and set(crowding) <= set(modalities)
+    sound &= len(crowding) == len(expected.crowding) and all(-1 <= cosine <= 1 for cosine in crowding.values())
+    if not sound or not all(0 <= usual < math.inf for usual in expected.crowding):
+        raise ModelError(
+            f"{folder / 'spec.json'}: base_rate, damping, crowding or modalities make no sense; export the decider again"
+        )

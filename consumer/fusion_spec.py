@@ -1,0 +1,56 @@
+"""How a profile says what makes two records one: a weighted mean with thresholds, or a decider that was fitted."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    duplicate: float
+    possible: float
+    min_evidence: Annotated[float, Field(ge=0, le=1)]
+    """Least share of all weight that must be present in both records for a duplicate."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.possible > self.duplicate:
+            raise ValueError(f"possible ({self.possible}) must not exceed duplicate ({self.duplicate})")
+        return self
+
+
+class WeightedSpec(_Spec):
+    """Thresholds on the weighted mean of cosines."""
+
+    kind: Literal["weighted"] = "weighted"
+    duplicate: Annotated[float, Field(gt=0, le=1)]
+    """Score from which two records are duplicates."""
+    possible: Annotated[float, Field(gt=0, le=1)]
+    """Score from which a person should look."""
+    slope: Annotated[float, Field(gt=0)]
+    """Log-odds per unit of score: how sharply the probability turns at `duplicate`."""
+    weights: Annotated[Mapping[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
+    """Modality → share of the score, others none; without it, the shares that the search goes by."""
+
+
+class LearnedSpec(_Spec):
+    """Thresholds on the probability that a fitted decider gives."""
+
+    kind: Literal["learned"]
+    model: str
+    """A folder of `models.directory`, made by `python -m export fusion`."""
+    duplicate: Annotated[float, Field(gt=0, lt=1)]
+    """Probability from which two records are duplicates."""
+    possible: Annotated[float, Field(gt=0, lt=1)]
+    """Probability from which a person should look."""
+
+
+def _kind(value: Any) -> str:
+    return str(value.get("kind", "weighted") if isinstance(value, Mapping) else value.kind)
+
+
+FusionSpec = Annotated[
+    Annotated[WeightedSpec, Tag("weighted")] | Annotated[LearnedSpec, Tag("learned")], Discriminator(_kind)
+]
