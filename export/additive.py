@@ -23,6 +23,7 @@ KNOTS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MAX_PAIRS = 60_000
 """Of a set, drawn at random where it has more: more of one kind say little that is new."""
 _DROP = 0.5
+"""Chance of a modality to be taken away, in the share of the fit that asks for it."""
 AGAINST_WEIGHT = 0.3
 """Of what a set weighs, for each modality of `against`, if all of its pairs were such matches."""
 _AGREES, _DISAGREES = 0.9, 0.4
@@ -112,7 +113,8 @@ def fit(
     model = LogisticRegression(C=1 / ridge, solver="newton-cholesky").fit(
         np.concatenate(designs), same, sample_weight=np.concatenate(weights)
     )
-    # A constant for each set takes what sets differ in, so that having a modality does not stand for being of a set.
+    # Constants of sets and of presence only take what sets differ in, so that slopes do not, and are left behind: kept, having
+    # a modality would count as being of the set that has it.
     found = model.coef_[0, len(sets) :]
     m, pieces = len(there), 1 if neuron else 1 + len(KNOTS)
     slopes = found[len(found) - len(terms) - m * pieces : len(found) - len(terms)].reshape(m, pieces)
