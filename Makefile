@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-export lint lock docs clean
+.PHONY: help run test test-export lint lock audit fuzz chaos docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -29,6 +29,15 @@ lock: $(VENV)/dev.stamp ## Resolve pyproject.toml again; `make lock UPGRADE=--up
 	$(LOCK) $(UPGRADE) --extra demo -o requirements.lock
 	$(LOCK) $(UPGRADE) --extra demo --extra evaluate --extra s3 --extra test --extra dev -c requirements.lock --no-annotate -o requirements-dev.lock
 	$(LOCK) $(UPGRADE) --extra export --extra test -c requirements-dev.lock --no-annotate -o requirements-export.lock
+
+audit: $(VENV)/dev.stamp ## Known vulnerabilities of the locked versions; `make audit AUDIT=--tolerant` where pypi.org is out of reach
+	$(BIN)/python -m tests.audit $(AUDIT)
+
+fuzz: $(VENV)/dev.stamp ## A million bad inputs; `make fuzz FUZZ='--seed 2 --inputs 5000'` for others
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+chaos: $(VENV)/dev.stamp ## Half an hour of kills, failovers and cut networks; `make chaos CHAOS='--seed 2 --faults 20'` for less
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 docs: $(VENV)/dev.stamp ## Schemas and the settings reference, from the code
 	$(BIN)/python -m consumer.schemas docs

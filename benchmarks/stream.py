@@ -126,7 +126,14 @@ class Service:
 class Run:
     """One run of the service over a file."""
 
-    def __init__(self, arguments: argparse.Namespace, servers: str, redis_url: str, folder: Path) -> None:
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        servers: str,
+        redis_url: str,
+        folder: Path,
+        delivery: str = "exactly_once",
+    ) -> None:
         self._arguments = arguments
         self._servers = servers
         self._folder = folder
@@ -139,6 +146,7 @@ class Run:
             "DEDUP_KAFKA__BOOTSTRAP_SERVERS": servers,
             "DEDUP_REDIS__URL": redis_url,
             "DEDUP_TOPICS__PARTITIONS": "4",
+            "DEDUP_KAFKA__DELIVERY": delivery,
             "DEDUP_STATE__DIRECTORY": str(folder / "state"),
             "DEDUP_STATE__SNAPSHOT_RECORDS": "5000",
         }

@@ -1,44 +1,29 @@
 """The command line. Standard output is for results; progress, logs and errors go to standard error."""
 
+import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from consumer import logs
+from consumer.commands.acls import acls
+from consumer.commands.dlq import dlq
+from consumer.commands.erase import erase
+from consumer.commands.options import configured, print_json, with_settings
+from consumer.commands.recovery import migrate, rebuild, verify
 from consumer.errors import DedupError, SettingsError
-from consumer.settings import Settings, load_settings
+from consumer.settings import load_settings
 
 _console = Console(stderr=True)
 _MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "fault": "[red]✗[/red]"}
-
-
-def _configured(config: Path | None, overrides: Mapping[str, object]) -> Settings:
-    given = {key: value for key, value in overrides.items() if value is not None}
-    settings = load_settings(config, given)
-    logs.configure(settings.log)
-    return settings
-
-
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--config", type=click.Path(path_type=Path), help="Settings file (YAML)."),
-        click.option("--profile", help="signup, listing, or a path to a profile."),
-    ):
-        command = option(command)
-    return command
-
-
-def _print_json(value: object) -> None:
-    click.echo(orjson.dumps(value))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,12 +34,13 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--role", type=click.Choice(["all", "encode", "match"]), default="all", help="Which stages to run.")
-@_options
+@with_settings
 def run(role: Any, profile: str | None, config: Path | None) -> None:
     """Run the service until SIGTERM or Ctrl-C."""
     from consumer.service import Service  # noqa: PLC0415  # the help text should not load ONNX Runtime
 
-    settings = _configured(config, {"profile": profile})
+    os.umask(0o077)  # snapshots hold vectors, which are personal data
+    settings = configured(config, {"profile": profile})
     with Service(settings, role) as service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())
@@ -84,7 +70,7 @@ def demo(records: int, seed: int, serve: bool, port: int) -> None:
 
             outcome = run_demo(settings, service, records, seed, show)
         _show_examples(outcome.examples, outcome.values)
-        _print_json(outcome.figures())
+        print_json(outcome.figures())
         if serve:
             _console.print(f"serving http://127.0.0.1:{service.port}/metrics, /livez, /readyz; Ctrl-C ends it")
             for event in outcome.examples[:1]:
@@ -119,19 +105,19 @@ def _show_examples(examples: list[Mapping[str, Any]], values: Mapping[str, Mappi
     help="JSONL of what people say of pairs, applied after the records.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@_options
+@with_settings
 def batch(
     source: Path, out: Path, feedback: Path | None, as_json: bool, profile: str | None, config: Path | None
 ) -> None:
     """Cluster the records of a file with the engine of the service."""
     from consumer.batch import run_batch  # noqa: PLC0415  # see run
 
-    settings = _configured(config, {"profile": profile, "log.level": "warning"})
+    settings = configured(config, {"profile": profile, "log.level": "warning"})
     with _progress("bytes") as bar:
         task = bar.add_task("", total=source.stat().st_size)
         summary = run_batch(settings, source, out, lambda read: bar.advance(task, read), feedback)
     if as_json:
-        _print_json(asdict(summary))
+        print_json(asdict(summary))
     else:
         click.echo(
             f"{summary.records} records, {summary.clusters} duplicate clusters with {summary.clustered_records} records, "
@@ -152,7 +138,7 @@ def batch(
 @click.option("--seed", type=int, default=7, show_default=True, help="Of the orders and the bootstrap.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@_options
+@with_settings
 def evaluate(
     source: Path,
     truth: Path,
@@ -171,7 +157,7 @@ def evaluate(
         from consumer.report import summary, write_report  # noqa: PLC0415  # see run
     except ModuleNotFoundError as error:
         raise SettingsError(f"{error.name} is not installed: pip install 'dedup-consumer[evaluate]'") from None
-    settings = _configured(config, {"profile": profile, "log.level": "warning"})
+    settings = configured(config, {"profile": profile, "log.level": "warning"})
     with _progress("") as bar:
         task = bar.add_task("", total=None)
 
@@ -184,7 +170,7 @@ def evaluate(
     if out is not None:
         write_report(outcome, drawings, out)
     if as_json:
-        _print_json(summary(outcome))
+        print_json(summary(outcome))
         return
     for name, scored in (("pairwise", outcome.pairwise), ("B³", outcome.b_cubed)):
         s, i = scored.scores, scored.intervals["f1"]
@@ -192,6 +178,8 @@ def evaluate(
     click.echo(
         f"string matching: F1 {outcome.string_match.f1}; true pairs that the search found: {outcome.candidate_recall}"
     )
+    if worst := outcome.largest_false.records:
+        click.echo(f"largest false cluster: {worst} records of {outcome.largest_false.entities}")
     if out is not None:
         click.echo(f"see {out}/report.html")
 
@@ -203,16 +191,16 @@ def topics() -> None:
 
 @topics.command("create")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@_options
+@with_settings
 def topics_create(as_json: bool, profile: str | None, config: Path | None) -> None:
     """Create the topics that are missing, as the settings say."""
     from consumer.profile import load_profile  # noqa: PLC0415  # see run
     from consumer.wiring import create_topics  # noqa: PLC0415  # see run
 
-    settings = _configured(config, {"profile": profile})
+    settings = configured(config, {"profile": profile})
     outcomes = create_topics(settings, load_profile(settings.profile))
     if as_json:
-        _print_json(dict(outcomes))
+        print_json(dict(outcomes))
     else:
         for name, outcome in outcomes:
             click.echo(f"{name}: {outcome}")
@@ -222,12 +210,12 @@ def topics_create(as_json: bool, profile: str | None, config: Path | None) -> No
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@_options
+@with_settings
 def doctor(as_json: bool, profile: str | None, config: Path | None) -> None:
     """Check brokers, topics, Redis, models and GPU; say what is wrong and what to do."""
     from consumer.doctor import examine  # noqa: PLC0415  # see run
 
-    settings = _configured(config, {"profile": profile, "log.level": "error"})
+    settings = configured(config, {"profile": profile, "log.level": "error"})
     findings, results = [], Console()
     for finding in examine(settings):
         findings.append(finding)
@@ -237,24 +225,9 @@ def doctor(as_json: bool, profile: str | None, config: Path | None) -> None:
                 f"{_MARKS[finding.level]} {finding.what}: {finding.detail}{advice}", highlight=False, soft_wrap=True
             )
     if as_json:
-        _print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     if any(finding.level == "fault" for finding in findings):
         raise click.exceptions.Exit(1)
-
-
-@cli.command()
-@click.argument("record_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@_options
-def erase(record_id: str, as_json: bool, profile: str | None, config: Path | None) -> None:
-    """Ask the running service to forget a record: its vector, membership and evidence."""
-    from consumer.erase import request_erasure  # noqa: PLC0415  # see run
-
-    topic = request_erasure(_configured(config, {"profile": profile}), record_id)
-    if as_json:
-        _print_json({"id": record_id, "topic": topic})
-    else:
-        click.echo(f"a null value for {record_id} is on {topic}; the service forgets it when it gets there")
 
 
 @cli.command()
@@ -271,7 +244,7 @@ def erase(record_id: str, as_json: bool, profile: str | None, config: Path | Non
 @click.option("--by", help="Who says so; shown in events.")
 @click.option("--scope", help="The scope of both records, where the profile has scopes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@_options
+@with_settings
 def feedback(
     records: tuple[str, ...],
     same: bool,
@@ -292,7 +265,7 @@ def feedback(
         raise click.UsageError(
             "name two records and one of --same, --different, --undecided; or give a sheet by --file"
         )
-    settings = _configured(config, {"profile": profile})
+    settings = configured(config, {"profile": profile})
     if sheet is not None:
         handed, topic = hand_in(settings, sheet, by, scope)
         outcome: Mapping[str, object] = {"said": len(handed.said), "unanswered": handed.unanswered, "topic": topic}
@@ -305,7 +278,7 @@ def feedback(
         outcome = {**said, "topic": topic}
         told = f"`{said['verdict']}` for {said['a']} and {said['b']} is on {topic}"
     if as_json:
-        _print_json(outcome)
+        print_json(outcome)
     else:
         click.echo(f"{told}; the service obeys when it gets there, and tells what changed on {settings.topics.events}")
 
@@ -321,7 +294,7 @@ def feedback(
 )
 @click.option("--scope", help="Where they live, if the profile keeps scopes apart.")
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
-@_options
+@with_settings
 def explain(
     names: tuple[str, ...],
     files: tuple[Path, Path] | None,
@@ -336,12 +309,20 @@ def explain(
 
     if (len(names) in {1, 2}) == (files is not None) or len(names) > 2:
         raise click.UsageError("name two records, or one cluster or record; or give two records by --files")
-    settings = _configured(config, {"profile": profile, "log.level": "error"})
+    settings = configured(config, {"profile": profile, "log.level": "error"})
     told = explain_files(settings, *files) if files is not None else explain_stored(settings, names, scope)
     if as_json:
-        _print_json(told)
+        print_json(told)
     else:
         click.echo("\n".join(text_of(told)))
+
+
+cli.add_command(acls)
+cli.add_command(verify)
+cli.add_command(migrate)
+cli.add_command(rebuild)
+cli.add_command(dlq)
+cli.add_command(erase)
 
 
 def _progress(unit: str) -> Progress:

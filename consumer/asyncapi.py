@@ -26,8 +26,9 @@ def describe(profiles: Sequence[Profile]) -> Schema:
         "info": {
             "title": "Streaming duplicate detection",
             "version": "1.0.0",
-            "description": "Records arrive, duplicate clusters leave. Topic names are the defaults. Delivery is at "
-            "least once: an event keeps its `id` when it is delivered again. Events of one cluster are in order; "
+            "description": "Records arrive, duplicate clusters leave. Topic names are the defaults. A subscriber that "
+            "reads `read_committed` sees each event once; under `kafka.delivery: at_least_once` an event keeps its `id` when "
+            "it is delivered again. Events of one cluster are in order; "
             "events of different clusters are not, so a record may join its new cluster before it leaves its old one.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },

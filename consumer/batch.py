@@ -10,6 +10,7 @@ import orjson
 from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots
+from consumer.delivery import AtLeastOnce
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.evaluation import EventView
@@ -65,15 +66,18 @@ class MemoryPipeline:
         encode_source = MemorySource(self.broker, "encode", [profile.input, topics.feedback])
         match_source = MemorySource(self.broker, "match", [profile.vectors_topic], assigned)
         self._loops = [
-            Loop(encode_source, EncodeStage(encoders, 1, topics.feedback), publisher, chosen),
-            Loop(match_source, match, publisher, chosen),
+            (source, Loop(source, stage, AtLeastOnce(source, publisher), chosen))
+            for source, stage in (
+                (encode_source, EncodeStage(encoders, 1, topics.feedback)),
+                (match_source, match),
+            )
         ]
 
     def feed(self, messages: Sequence[Outgoing]) -> None:
         """Run messages through both stages to the end."""
         MemoryPublisher(self.broker).publish(messages)
-        for loop in self._loops:
-            while loop.turn():
+        for source, loop in self._loops:
+            while loop.turn() or any(source.lag().values()):  # an idle scope may give itself something to do
                 pass
 
     def drain(self, topic: str) -> list[bytes]:

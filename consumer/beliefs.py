@@ -1,7 +1,7 @@
-"""What a scope's own stream has shown so far: how crowded its neighbourhoods are, and how common duplicates are.
+"""What a scope's own stream has shown so far: how crowded its neighbourhoods are, how complete, how common duplicates.
 
 A threshold that is right where every second record has a duplicate is wrong where one in twenty has, and a name that has
-ten neighbours says less than one that has none, unless ten are usual. Both are estimated as the stream goes, in the
+ten neighbours says less than one that has none, unless ten are usual. All is estimated as the stream goes, in the
 order of its rows, so that batches do not matter; the numbers live beside the assignments and are written with them.
 """
 
@@ -22,8 +22,8 @@ _ROW_DECAY = 0.9995
 _STEP_ROWS = 256
 _STEP_DECAY = 0.98
 """The pairs of 256 rows count half after 9,000 more rows."""
-_CROWDING_STRENGTH = 50
-"""Rows that the crowding seen in training counts for at the start."""
+_USUAL_STRENGTH = 50
+"""Rows that what was usual in training counts for at the start."""
 _PRIOR_STRENGTH = 2_000
 """Pairs that the base rate of training counts for."""
 _MOST = 4.0
@@ -35,8 +35,9 @@ training would drive it to no duplicates at all, or to nothing else."""
 class Expectations:
     """What training saw, from which beliefs start."""
 
-    crowding: Sequence[float]
-    """Per term: mean logarithm of one more than the near candidates of a record."""
+    usual: Sequence[float | None]
+    """Per term, the mean over records, such as of the logarithm of one more than the near candidates. None where each scope
+    has its own, and training has no say: how complete records are."""
     base_rate: float
     """Share of matches among candidate pairs."""
     damping: float
@@ -50,36 +51,37 @@ class Beliefs:
     decider: str = ""
     """Fingerprint of the one whose log-odds were counted."""
     rows: int = 0
-    weight: float = 0.0
-    crowding: list[float] = field(default_factory=list)
-    """Decayed sum per term."""
+    sums: list[float] = field(default_factory=list)
+    """Decayed, per term."""
+    weights: list[float] = field(default_factory=list)
+    """Decayed number of rows that each sum is of."""
     pairs: Doubles = field(default_factory=lambda: np.zeros(len(_BINS)))
     """Decayed counts of candidate pairs by their log-odds before the prior."""
     shift: float = 0.0
     """Log-odds to add to those of training: the prior of this scope."""
 
     def copy(self) -> "Beliefs":
-        return Beliefs(self.decider, self.rows, self.weight, list(self.crowding), self.pairs.copy(), self.shift)
+        return Beliefs(self.decider, self.rows, list(self.sums), list(self.weights), self.pairs.copy(), self.shift)
 
     def belong(self, decider: str) -> None:
         """Start afresh where another decider was at work: its terms and its log-odds mean something else."""
         if decider != self.decider:
             fresh = Beliefs()
-            self.decider, self.weight, self.crowding = decider, fresh.weight, fresh.crowding
+            self.decider, self.sums, self.weights = decider, fresh.sums, fresh.weights
             self.pairs, self.shift = fresh.pairs, fresh.shift
 
-    def crowded(self, counts: Doubles, expected: Expectations) -> Doubles:
-        """How much more crowded than usual each of n rows is, float64 [n, terms]; each row counts as seen."""
-        if not self.crowding:
-            self.crowding = [mean * _CROWDING_STRENGTH for mean in expected.crowding]
-            self.weight = float(_CROWDING_STRENGTH)
-        relative = np.zeros_like(counts)
-        for row, seen in enumerate(counts.tolist()):
-            self.weight = self.weight * _ROW_DECAY + 1
-            for term, value in enumerate(seen):
-                self.crowding[term] = self.crowding[term] * _ROW_DECAY + value
-                relative[row, term] = value - self.crowding[term] / self.weight
-        return relative
+    def usual(self, seen: Doubles, expected: Expectations) -> Doubles:
+        """The mean of each term when each of n rows comes, which counts in it, float64 [n, terms]; `seen` is alike."""
+        if not self.sums:
+            self.sums = [0.0 if mean is None else mean * _USUAL_STRENGTH for mean in expected.usual]
+            self.weights = [0.0 if mean is None else float(_USUAL_STRENGTH) for mean in expected.usual]
+        means = np.zeros_like(seen)
+        for row, values in enumerate(seen.tolist()):
+            for term, value in enumerate(values):
+                self.sums[term] = self.sums[term] * _ROW_DECAY + value
+                self.weights[term] = self.weights[term] * _ROW_DECAY + 1
+                means[row, term] = self.sums[term] / self.weights[term]
+        return means
 
     def shifts(self, log_odds: Sequence[Doubles], expected: Expectations) -> Doubles:
         """The prior's part in the log-odds of each row, float64 [n], given those of its pairs without it; all count."""
@@ -109,12 +111,12 @@ class Beliefs:
     def pack(self) -> bytes:
         """For a store."""
         pairs = self.pairs.astype("<f8").tobytes()
-        return bytes(msgpack.packb([self.decider, self.rows, self.weight, self.crowding, pairs, self.shift]))
+        return bytes(msgpack.packb([self.decider, self.rows, self.sums, self.weights, pairs, self.shift]))
 
     @classmethod
     def unpack(cls, packed: bytes) -> "Beliefs":
-        decider, rows, weight, crowding, pairs, shift = msgpack.unpackb(packed)
-        return cls(decider, rows, weight, list(crowding), np.frombuffer(pairs, "<f8").copy(), shift)
+        decider, rows, sums, weights, pairs, shift = msgpack.unpackb(packed)
+        return cls(decider, rows, list(sums), list(weights), np.frombuffer(pairs, "<f8").copy(), shift)
 
 
 def _logit(probability: float) -> float:

@@ -144,6 +144,10 @@ class Book:
         self._words.forget(verdict.a, verdict.b)
         return self._obey([r for r in (verdict.a, verdict.b) if r in self], cause, said=None)
 
+    def tick(self, cause: Cause) -> list[Change]:
+        """Take up again some of what earlier rows left."""
+        return self._end_row(cause, self._repair.redo_per_tick)
+
     def take_owed(self) -> list[Verdict]:
         """What the vectors topic is to be told of people's words since this was asked last."""
         return self._words.take_owed()
@@ -202,10 +206,10 @@ class Book:
                 self._redo.put(other)
         return list(changes)
 
-    def _end_row(self, cause: Cause) -> list[Change]:
+    def _end_row(self, cause: Cause, again: int | None = None) -> list[Change]:
         """Take up again some of what earlier rows left, then tell what became of the pairs that a person is asked about."""
         changes: list[Change] = []
-        for _ in range(self._repair.redo_per_row):
+        for _ in range(self._repair.redo_per_row if again is None else again):
             record_id = self._redo.take()
             if record_id is None:
                 break

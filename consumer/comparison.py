@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from consumer.records import Bools, Floats, Integers
+
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,20 +21,37 @@ class Comparison:
     """[n], the candidate."""
     similarities: Floats
     """float32 [n, modalities], cosines; 0 where one is missing."""
-    shared: Integers
-    """int64 [n], the mask of modalities that both have."""
+    masks: Integers
+    """int64 [n, 2], the masks of modalities of the row's record and of the candidate."""
+
+    @property
+    def shared(self) -> Integers:
+        """int64 [n], the mask of modalities that both have."""
+        return self.masks[:, 0] & self.masks[:, 1]
 
     @property
     def present(self) -> Bools:
         """Whether both have it, bool [n, modalities]."""
-        return ((self.shared[:, None] >> np.arange(self.similarities.shape[1])) & 1).astype(bool)
+        return self._bits(self.shared)
+
+    @property
+    def had(self) -> Bools:
+        """What the row's record has, and what the candidate has, bool [n, 2, modalities]."""
+        return self._bits(self.masks)
+
+    def completeness(self, modalities: Sequence[int]) -> Doubles:
+        """Share of those modalities, given by number, that the row's record has, and the candidate, float64 [n, 2]."""
+        return np.asarray(self.had[:, :, list(modalities)].mean(axis=2), np.float64)
 
     def take(self, chosen: Bools) -> "Comparison":
         """Some of the pairs."""
         ids = [self.ids[i] for i in np.flatnonzero(chosen).tolist()]
-        return Comparison(self.rows[chosen], ids, self.similarities[chosen], self.shared[chosen])
+        return Comparison(self.rows[chosen], ids, self.similarities[chosen], self.masks[chosen])
 
     def only(self, modalities: Sequence[int]) -> "Comparison":
         """As if the records had no modality but these, given by number."""
         mask = sum(1 << number for number in modalities)
-        return replace(self, shared=self.shared & mask)
+        return replace(self, masks=self.masks & mask)
+
+    def _bits(self, masks: Integers) -> Bools:
+        return ((masks[..., None] >> np.arange(self.similarities.shape[1])) & 1).astype(bool)

@@ -13,7 +13,7 @@ from consumer.merging import MergeRules
 from consumer.metrics import METRICS
 from consumer.minter import Minter
 from consumer.ports import ClusterStore, Neighbourhood, VectorIndex
-from consumer.records import Cause, Erasure, Floats, Halves, Match, OutboxEntry, ScopeUpdate, Vector, Verdict
+from consumer.records import Cause, Erasure, Floats, Halves, Match, OutboxEntry, ScopeUpdate, Tick, Vector, Verdict
 from consumer.redo import Repair
 from consumer.rows import Row
 from consumer.vectors import word_entry
@@ -37,7 +37,7 @@ class Decision:
 
     update: ScopeUpdate
     waiting: int
-    """Records that were on the redo queue before."""
+    """Records that are on the redo queue then; perhaps fewer, never more, for one that is put may wait there already."""
 
 
 class RowVectors:
@@ -75,13 +75,13 @@ class Decisions:
         self._policy = policy
         self._profile = profile
         self._config = config
-        self._mint_key = mint_key
+        self.mint_key = mint_key
 
     def make(
         self, scope: str, rows: Sequence[Row], matches: Sequence[Sequence[Match]], index: VectorIndex, dim: int
     ) -> Decision:
         """Decide rows with the matches of each; `index` is as it was before them. Rows may be empty."""
-        mint = Minter(self._mint_key, self._profile, scope)
+        mint = Minter(self.mint_key, self._profile, scope)
         vectors = RowVectors(index, dim)
         with METRICS.step_seconds.labels("match", "read").time():
             state, waiting = self._read(scope, rows, matches, mint)
@@ -99,8 +99,10 @@ class Decisions:
             for change in _feed(book, row, found, cause):
                 METRICS.changes.labels(change.kind).inc()
                 outbox.append(renderer.entry(change, cause))
-            outbox += [word_entry(verdict) for verdict in book.take_owed()]
-        return Decision(book.update(outbox), waiting)
+            outbox += [word_entry(verdict, row.position.offset) for verdict in book.take_owed()]
+        update = book.update(outbox)
+        taken = set(update.redo_dropped).intersection(state.redo)
+        return Decision(update, waiting - len(taken) + len(update.redo_put))
 
     def _read(
         self, scope: str, rows: Sequence[Row], matches: Sequence[Sequence[Match]], mint: Minter
@@ -113,13 +115,17 @@ class Decisions:
         if beside:
             state.records.update(self._store.known(scope, sorted(beside)).records)
         # as many as could be taken: an erasure takes one from anywhere, and every row its share from the beginning
-        waiting, depth = self._store.redo(scope, len(rows) * (self._policy.repair.redo_per_row + 1))
+        repair = self._policy.repair
+        shares = (repair.redo_per_tick if isinstance(row.item, Tick) else repair.redo_per_row for row in rows)
+        waiting, depth = self._store.redo(scope, sum(shares) + len(rows))
         state.redo.extend(waiting)
         return state, depth
 
 
 def _feed(book: Book, row: Row, matches: Sequence[Match], cause: Cause) -> Sequence[Change]:
     item = row.item
+    if isinstance(item, Tick):
+        return book.tick(cause)
     if isinstance(item, Verdict):
         if not item.by:
             return book.unsay(item, cause)

@@ -113,6 +113,7 @@ def demo_service(port: int) -> Iterator[tuple[Settings, Service]]:
                     "profile": "signup",
                     "kafka.bootstrap_servers": servers,
                     "kafka.consumer": dict(EMBEDDED_CLIENT),
+                    "kafka.delivery": "at_least_once",  # this broker does not isolate transactions
                     "redis.url": url,
                     "redis.cluster": False,
                     "topics.create": False,  # this broker makes topics as they are asked for, and cannot be told to

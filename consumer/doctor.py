@@ -1,12 +1,15 @@
 """`dedup doctor`: is everything there, and as it should be? Each finding says what, and what to do."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from consumer.adapters import kafka_topics
-from consumer.errors import DedupError
+from consumer.adapters.object_snapshots import ObjectSnapshots
+from consumer.errors import DedupError, SnapshotError
 from consumer.fusion_spec import LearnedSpec
+from consumer.indexes import build_snapshots
 from consumer.ports import Model
 from consumer.profile import Profile, load_profile
 from consumer.settings import Settings
@@ -39,7 +42,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         )
     if settings.privacy.rotation_key is not None:
         yield Finding("privacy.rotation_key", "ok", "vectors are turned by a secret rotation")
-    for look in (_models, _brokers, _topics, _redis):
+    for look in (_models, _state, _brokers, _topics, _snapshots, _redis):
         yield from _guarded(look, settings, profile)
 
 
@@ -66,6 +69,35 @@ def _models(settings: Settings, profile: Profile) -> Iterator[Finding]:
             yield Finding(
                 f"provider of {name}", "ok", encoder.provider, f"passed over: {passed_over}" if passed_over else ""
             )
+
+
+def _state(settings: Settings, profile: Profile) -> Iterator[Finding]:
+    folder = (settings.state.directory / profile.name).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):  # the service makes what is missing below it
+            pass
+    except OSError as error:
+        advice = "set state.directory to a folder that can be written"
+        yield Finding("state directory", "warning", f"{folder}: no snapshot can be kept: {error.strerror}", advice)
+    else:
+        yield Finding("state directory", "ok", f"{folder} can be written")
+
+
+def _snapshots(settings: Settings, profile: Profile) -> Iterator[Finding]:
+    url = settings.state.snapshots
+    if url is None:
+        return
+    store = build_snapshots(settings, profile, dim=1)
+    if not isinstance(store, ObjectSnapshots):
+        return
+    try:
+        store.check()
+    except SnapshotError as error:
+        advice = "the service runs without; each start replays `vectors`"
+        yield Finding("snapshots", "warning", f"{url}: no snapshot can be kept: {error}", advice)
+    else:
+        yield Finding("snapshots", "ok", f"{url} can be written, listed and cleared")
 
 
 def _brokers(settings: Settings, profile: Profile) -> Iterator[Finding]:

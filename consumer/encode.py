@@ -11,7 +11,7 @@ from consumer.decode import decode
 from consumer.errors import RejectedError
 from consumer.feedback import decode_feedback
 from consumer.fusion import Layout
-from consumer.loop import Result
+from consumer.loop import Result, last_positions
 from consumer.metrics import METRICS
 from consumer.ports import Encoder, Model, Remembering
 from consumer.profile import Profile
@@ -132,7 +132,10 @@ class EncodeStage:
             else:
                 outgoing += self._erase(item) if isinstance(item, Erasure) else [self._tell(item)]
         self._ingested_ms = [item.ingested_ms for item in decoded]
-        return Result(outgoing, rejected)
+        return Result(outgoing, rejected, last_positions(messages))
+
+    def confirm(self) -> None:
+        """Another encoder may do the same work: a vector that comes twice counts once."""
 
     def delivered(self) -> None:
         now_ms = time.time_ns() // 1_000_000

@@ -6,8 +6,11 @@
     ├── ModelError           a model is missing, or is not the one its spec.json describes
     ├── SnapshotError        an index snapshot is damaged or foreign: it is refused and rebuilt
     ├── FencedError          another matcher owns this scope now: stop writing
+    ├── LostWritesError      the store forgot what it had acknowledged: start over from what it holds
+    ├── BrokerError          Kafka refused: a person has to change something
+    │   └── BrokerAwayError  … or did not answer: a TransientError too
     ├── TransientError       a broker or Redis is away: waited out, never swallowed
-    │   ├── BrokerError
+    │   ├── BrokerAwayError
     │   └── StoreError
     └── TooManyRejectsError  so many dead letters in a row that something upstream is broken
 
@@ -39,12 +42,20 @@ class FencedError(DedupError):
     """A newer epoch owns the scope; this process must drop what it holds of it."""
 
 
+class LostWritesError(DedupError):
+    """The store is older than it said it was, as after a failover to a replica that lagged; a restart mends it."""
+
+
 class TransientError(DedupError):
     """A service this process depends on does not answer; the same call may succeed later."""
 
 
-class BrokerError(TransientError):
-    """Kafka refused or did not answer."""
+class BrokerError(DedupError):
+    """Kafka refused, and will until a person changes something."""
+
+
+class BrokerAwayError(BrokerError, TransientError):
+    """Kafka did not answer, or not in time, or could not finish; the same call may succeed later."""
 
 
 class StoreError(TransientError):

@@ -17,14 +17,15 @@ from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.evaluation import EventView, Interval, Scores, overlap
 from consumer.fusion import Fusion
-from consumer.mistakes import WrongPair, largest_false, wrong_pairs
+from consumer.indexes import new_index
+from consumer.mistakes import FalseCluster, WrongPair, largest_false, wrong_pairs
 from consumer.pairs import PairTable, candidate_pairs
 from consumer.profile import load_profile
 from consumer.records import Bools, Message, Outgoing, Position, Vector
 from consumer.settings import Settings
 from consumer.string_match import string_match
 from consumer.vectors import unpack
-from consumer.wiring import build_encoders, build_fusion, new_index
+from consumer.wiring import build_encoders, build_fusion
 
 BOOTSTRAP_DRAWS = 500
 _CHUNK = 2048
@@ -75,8 +76,7 @@ class Evaluation:
     string_match: Scores
     true_sizes: Mapping[int, int]
     found_sizes: Mapping[int, int]
-    largest_false: int
-    """Records of the largest found cluster that holds two that differ."""
+    largest_false: FalseCluster
     worst: Sequence[WrongPair]
 
 

@@ -197,12 +197,12 @@ class EventRenderer:
             kind = f"dedup.cluster.{change.kind}.v1"
             event = self._envelope(event_id, kind, change.cluster_id, "cluster-event", cause)
             event["data"] = self._cluster_data(change)
-            return OutboxEntry("events", change.cluster_id, orjson.dumps(event))
+            return OutboxEntry("events", change.cluster_id, orjson.dumps(event), cause.position.offset)
         pair = f"{quote(change.evidence.a)}|{quote(change.evidence.b)}"
         event_id = f"{pair}:{cause.position.partition}.{cause.position.offset}"
         event = self._envelope(event_id, f"dedup.possible.{change.kind}.v1", pair, "possible-event", cause)
         event["data"] = self._possible_data(change)
-        return OutboxEntry("possible", pair, orjson.dumps(event))
+        return OutboxEntry("possible", pair, orjson.dumps(event), cause.position.offset)
 
     def state(self, cluster_id: str, cluster: Cluster | Retired) -> bytes | None:
         """Value for the compacted topic."""

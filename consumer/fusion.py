@@ -17,6 +17,7 @@ from consumer.beliefs import Beliefs, Expectations
 from consumer.comparison import Comparison
 from consumer.fusion_spec import LearnedSpec, WeightedSpec
 from consumer.records import Bools, Floats, Halves, Match
+from consumer.terms import terms_of
 
 DECIMALS = 5
 """What decides is rounded here, so that float noise of one batch shape or another decides nothing."""
@@ -147,18 +148,25 @@ class Decider(Protocol):
         """Modality → cosine from which a candidate counts as near: one term each."""
 
     @property
+    def quality(self) -> bool:
+        """Whether it weighs how complete the records are: one term more."""
+
+    @property
     def expectations(self) -> Expectations: ...
 
     @property
     def fingerprint(self) -> str: ...
 
-    def weigh(self, similarities: Floats, present: Bools, crowding: Doubles) -> Doubles:
-        """Log-odds of n pairs, float64 [n, 1 + modalities + crowding terms]: what each adds, after the base rate's."""
+    def weigh(self, similarities: Floats, present: Bools, beyond: Doubles) -> Doubles:
+        """Log-odds of n pairs, float64 [n, 1 + modalities + terms]: what each adds, after the base rate's.
+
+        `beyond`, float64 [n, terms], is how much more than usual there is of what each term is about.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class LearnedFusion:
-    """An additive model fitted on labelled pairs, with the prior and the crowding of the scope at hand.
+    """An additive model fitted on labelled pairs, with the prior, the crowding and the quality usual in the scope at hand.
 
     A modality that one of the two lacks adds nothing. What the terms add, `base` and `prior` with them, sums to the logit
     of the probability.
@@ -210,20 +218,20 @@ class LearnedFusion:
         beliefs.belong(decider.fingerprint)
         columns = [self.layout.names.index(name) for name in decider.modalities]
         similarities, present = pairs.similarities[:, columns], pairs.present[:, columns]
-        starts = np.flatnonzero(np.diff(pairs.rows, prepend=pairs.rows[0] - 1))
-        row = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(pairs.ids))))
-        near = [decider.modalities.index(name) for name in decider.crowding]
-        close = (similarities[:, near] >= list(decider.crowding.values())) & present[:, near]
-        counts = np.log1p(np.add.reduceat(close.astype(np.float64), starts, axis=0))
-        relative = beliefs.crowded(counts, decider.expectations)
-        # a modality that one of the two lacks says nothing, nor does how common it is
-        terms = decider.weigh(similarities, present, relative[row] * present[:, near])
-        by_row = np.split(terms.sum(axis=1), starts[1:])
-        prior = beliefs.shifts(by_row, decider.expectations)[row]
-        return np.column_stack([terms[:, :1], prior, terms[:, 1:]])
+        crowding = {self.layout.names.index(name): cosine for name, cosine in decider.crowding.items()}
+        around = terms_of(pairs, columns, crowding, quality=decider.quality)
+        beyond = around.beyond(beliefs.usual(around.seen, decider.expectations))
+        added = decider.weigh(similarities, present, beyond)
+        by_row = np.split(added.sum(axis=1), np.flatnonzero(np.diff(around.rows)) + 1)
+        prior = beliefs.shifts(by_row, decider.expectations)[around.rows]
+        return np.column_stack([added[:, :1], prior, added[:, 1:]])
 
     def _names(self) -> list[str]:
-        return ["base", "prior", *self.decider.modalities, *(f"crowding {name}" for name in self.decider.crowding)]
+        terms = [
+            *(f"crowding {name}" for name in self.decider.crowding),
+            *(["quality"] if self.decider.quality else []),
+        ]
+        return ["base", "prior", *self.decider.modalities, *terms]
 
     def _evidence(self, pairs: Comparison) -> Doubles:
         return np.asarray((pairs.present * np.asarray(self.layout.weights)).sum(axis=1), np.float64)

@@ -48,7 +48,7 @@ class LearnedSpec(_Spec):
 
 
 def _kind(value: Any) -> str:
-    return str(value.get("kind", "weighted") if isinstance(value, Mapping) else value.kind)
+    return str(value.get("kind", "weighted") if isinstance(value, Mapping) else getattr(value, "kind", "weighted"))
 
 
 FusionSpec = Annotated[

@@ -8,7 +8,7 @@ import warnings
 
 import structlog
 
-from consumer.settings import LogSettings
+from consumer.sections import LogSettings
 
 
 def configure(settings: LogSettings) -> None:

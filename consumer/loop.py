@@ -1,4 +1,8 @@
-"""The one loop: poll, process, publish, flush, commit, tell the stage. Backpressure is not calling `poll`."""
+"""The one loop: poll, process, deliver, tell the stage. Backpressure is taking nothing until a batch is through.
+
+While a service is away the batch in hand is tried again and again; its partitions stay ours, for the source keeps the
+group's heartbeat without taking more. What goes to another member meanwhile is dropped: it comes again, there.
+"""
 
 import random
 import threading
@@ -9,9 +13,10 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from consumer.errors import StoreError, TooManyRejectsError, TransientError
+from consumer.errors import TooManyRejectsError, TransientError
+from consumer.letters.dead_letters import dead_letter
 from consumer.metrics import METRICS
-from consumer.ports import Publisher, Source
+from consumer.ports import Delivery, Source
 from consumer.records import Message, Outgoing, Position, Rejected
 
 _T = TypeVar("_T")
@@ -26,6 +31,8 @@ class Result:
 
     outgoing: Sequence[Outgoing]
     rejected: Sequence[Rejected] = ()
+    done: Sequence[Position] = ()
+    """Everything up to these, per partition, is done once the rest of this is with the broker."""
 
 
 class Stage(Protocol):
@@ -41,8 +48,14 @@ class Stage(Protocol):
         owns the work (the loop ends).
         """
 
+    def confirm(self) -> None:
+        """Asked when all is sent and nothing final. Raises FencedError when another process owns the work."""
+
     def delivered(self) -> None:
-        """Everything the last `process` returned is with the broker, and its input is committed."""
+        """Everything the last `process` returned is with the broker, and its input is committed.
+
+        When `process` is called again without this, what became of its result is not known.
+        """
 
     def ready(self) -> bool:
         """True once the stage does its work rather than catching up."""
@@ -75,75 +88,86 @@ class Loop:
         self,
         source: Source,
         stage: Stage,
-        publisher: Publisher,
+        delivery: Delivery,
         limits: Limits,
         stop: threading.Event | None = None,
     ) -> None:
         self._source = source
         self._stage = stage
-        self._publisher = publisher
+        self._delivery = delivery
         self._limits = limits
         self._stop = stop or threading.Event()
         self._streak = 0
         self.pulse = Pulse()
 
     def run(self) -> None:
-        """Turn until stopped; the batch in hand is always finished. Raises what a stage or adapter raises."""
+        """Turn until stopped; the batch in hand is finished unless a service is away. Raises what others raise."""
         while not self._stop.is_set():
             self.turn()
 
     def turn(self) -> int:
         """One batch; returns how many messages it had."""
         name = self._stage.name
+        batch: list[Message] = []
         with METRICS.step_seconds.labels(name, "poll").time():
             # a partition that is assigned claims its scopes in the store
-            messages = self._patiently(self._poll, StoreError)
-        if messages is None:
+            polled = self._patiently(batch, self._poll)
+        if polled is None:
             return 0
+        batch.extend(polled)
         started = time.perf_counter()
-        result = self._patiently(lambda: self._stage.process(messages))
+        result = self._patiently(batch, lambda: self._attempt(batch))
         if result is None:
             return 0  # told to stop while a service was away; the batch was not committed and comes again
-        METRICS.step_seconds.labels(name, "process").observe(time.perf_counter() - started)
-        letters = [dead_letter(rejected) for rejected in result.rejected]
-        if messages or result.outgoing:
-            self._send([*result.outgoing, *letters], messages)
-        self._patiently(self._stage.delivered)
-        self._account(messages, result, time.perf_counter() - started)
-        return len(messages)
+        self._patiently(batch, self._stage.delivered)
+        self._account(batch, result, time.perf_counter() - started)
+        return len(batch)
 
     def _poll(self) -> Sequence[Message]:
         return self._source.poll(self._limits.batch_records, self._limits.poll_seconds)
 
-    def _send(self, outgoing: Sequence[Outgoing], messages: Sequence[Message]) -> None:
+    def _attempt(self, batch: Sequence[Message]) -> Result:
         name = self._stage.name
-        with METRICS.step_seconds.labels(name, "publish").time():
-            self._publisher.publish(outgoing)
-            self._publisher.flush()
-        with METRICS.step_seconds.labels(name, "commit").time():
-            self._source.commit(last_positions(messages))
+        with METRICS.step_seconds.labels(name, "process").time():
+            result = self._stage.process(batch)
+        letters = [dead_letter(rejected) for rejected in result.rejected]
+        if result.outgoing or letters or result.done:
+            with METRICS.step_seconds.labels(name, "deliver").time():
+                self._delivery.deliver([*result.outgoing, *letters], result.done, self._stage.confirm)
+        return result
 
-    def _patiently(self, call: Callable[[], _T], away: type[TransientError] = TransientError) -> _T | None:
-        """Repeat the call while a service is away, saying so; None when told to stop meanwhile."""
+    def _patiently(self, batch: list[Message], call: Callable[[], _T]) -> _T | None:
+        """Repeat the call while a service is away, saying so; None when told to stop meanwhile.
+
+        What the group takes from us in that time goes from the batch too.
+        """
         wait = _FIRST_WAIT_SECONDS
         while True:
             try:
                 value = call()
-            except away as error:
-                if not self.pulse.waiting:
-                    _log.warning("waiting", stage=self._stage.name, reason=str(error))
-                self.pulse.waiting = str(error)
-                METRICS.waiting.labels(self._stage.name).set(1)
-                self.pulse.beat = time.monotonic()
+            except TransientError as error:
+                self._waits(str(error))
                 if self._stop.wait(wait * random.uniform(0.5, 1)):  # noqa: S311  # jitter, not a secret
                     return None
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+                gone = self._source.keep_alive()
+                batch[:] = [m for m in batch if (m.position.topic, m.position.partition) not in gone]
                 continue
-            if self.pulse.waiting:
-                _log.info("resumed", stage=self._stage.name)
-                self.pulse.waiting = ""
-                METRICS.waiting.labels(self._stage.name).set(0)
+            trouble = self._source.trouble
+            if trouble or self.pulse.waiting:
+                self._waits(trouble)
             return value
+
+    def _waits(self, reason: str) -> None:
+        """Tell that, or no longer, something is away; in the log only when that is news."""
+        name = self._stage.name
+        if reason and not self.pulse.waiting:
+            _log.warning("waiting", stage=name, reason=reason)
+        elif self.pulse.waiting and not reason:
+            _log.info("resumed", stage=name)
+        self.pulse.waiting = reason
+        METRICS.waiting.labels(name).set(bool(reason))
+        self.pulse.beat = time.monotonic()
 
     def _account(self, messages: Sequence[Message], result: Result, seconds: float) -> None:
         name, rejected = self._stage.name, len(result.rejected)
@@ -177,19 +201,3 @@ def last_positions(messages: Sequence[Message]) -> list[Position]:
     """The last position of each partition in a batch."""
     last = {(m.position.topic, m.position.partition): m.position for m in messages}
     return list(last.values())
-
-
-def dead_letter(rejected: Rejected) -> Outgoing:
-    """The message for the dead-letter topic: the bytes as they came, and in headers what is wrong with them."""
-    message = rejected.message
-    position = message.position
-    headers = {
-        **message.headers,
-        "dedup-stage": rejected.stage.encode(),
-        "dedup-reason": rejected.reason.encode(),
-        "dedup-topic": position.topic.encode(),
-        "dedup-partition": str(position.partition).encode(),
-        "dedup-offset": str(position.offset).encode(),
-        "dedup-timestamp": str(message.timestamp_ms).encode(),
-    }
-    return Outgoing(f"{position.topic}.dlq", message.key, message.value, headers)

@@ -2,47 +2,43 @@
 
 One batch of one scope: drop what was seen before → search → score → decide → apply to the store (atomic, fenced) →
 update the index → send the outbox. A crash after any step repeats the batch to the same end: what was applied is
-recognised by its offset and only indexed, what was not sent is still in the outbox.
+recognised by its offset and only indexed, what was not sent is still in the outbox, and what was sent is below the
+offset that the group committed with it.
 """
 
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from consumer.beliefs import Beliefs
 from consumer.decisions import Decisions, Policy
-from consumer.errors import RejectedError, SettingsError
-from consumer.events import EventRenderer
+from consumer.denial import denials
+from consumer.errors import FencedError, RejectedError, SettingsError, StoreError
 from consumer.fusion import Fusion
 from consumer.loop import Result
 from consumer.metrics import METRICS
+from consumer.minter import generation_key
 from consumer.neighbours import match_rows
-from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
+from consumer.outbox import MatchTopics, Outbox
+from consumer.owned import OwnedPartition, OwnedScope
+from consumer.ports import ClusterStore, SnapshotStore, VectorIndex, lost_writes
 from consumer.records import (
     Erasure,
     Match,
     Message,
-    Outgoing,
+    Position,
     Rejected,
+    Tick,
 )
 from consumer.routing import route
 from consumer.rows import Row, bring_up_to_date, fresh_rows, is_current
-from consumer.vectors import unpack, word_message
+from consumer.vectors import tick_message, unpack
 
 STAGE = "match"
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class MatchTopics:
-    """Where the outcome goes."""
-
-    events: str
-    clusters: str
-    possible: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +56,10 @@ class MatchSettings:
     policy: Policy
     snapshot_records: int
     """Messages between two snapshots of a partition."""
-
-
-@dataclass(slots=True)
-class _Scope:
-    """One scope this process owns."""
-
-    name: str
-    index: VectorIndex
-    applied: int
-    """Last offset whose changes are in the store."""
-    beliefs: Beliefs
-    """What its stream has shown up to there."""
-    in_doubt: bool = False
-    """A write was tried whose answer never came: only the store knows how far it is."""
-    dirty: bool = True
-    """Its outbox may hold entries; true at first, since a predecessor may have left some."""
-    waiting: int = 0
-    """Records that were on its redo queue, when last seen."""
-    owed: int = -1
-    """Sequence of the last outbox entry handed to the publisher."""
-
-
-@dataclass(slots=True)
-class _Partition:
-    """One partition of the vectors topic this process owns."""
-
-    number: int
-    epoch: int
-    target: int
-    """High watermark when it was assigned: from there on it is live."""
-    next_offset: int = 0
-    since_snapshot: int = 0
-    scopes: dict[str, _Scope] = field(default_factory=dict)
+    erased_snapshot_ms: int = 3_600_000
+    """A snapshot that may hold an erased record is replaced after so long."""
+    deny_erased: bool = False
+    """Records that were erased are not taken in when they come again."""
 
 
 class MatchStage:
@@ -108,6 +75,7 @@ class MatchStage:
         snapshots: SnapshotStore,
         new_index: Callable[[], VectorIndex],
         position: Callable[[int], int | None] = lambda _: None,
+        committed: Callable[[int], int] = lambda _: 0,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._settings = settings
@@ -116,27 +84,49 @@ class MatchStage:
         self._snapshots = snapshots
         self._new_index = new_index
         self._position = position
+        self._committed = committed
         self._now_ms = now_ms
         deciding = f"{settings.fingerprint} {fusion.fingerprint}".encode()
         self._config = hashlib.blake2b(deciding, digest_size=8).hexdigest()
         self._decisions = Decisions(store, settings.policy, settings.profile, self._config, settings.mint_key)
-        self._partitions: dict[int, _Partition] = {}
+        self._outbox = Outbox(store, settings.profile, self._config, settings.topics, settings.vectors_topic)
+        self._partitions: dict[int, OwnedPartition] = {}
+        self._undelivered = False
+        self._to_tick: list[tuple[OwnedPartition, OwnedScope]] = []
         self._ingested_ms: list[int] = []
+
+    def mint_with(self, generation: str) -> None:
+        """Mint ids of clusters with this beside the key: see `consumer.minter.generation_key`."""
+        self._decisions.mint_key = generation_key(self._settings.mint_key, generation)
+
+    @property
+    def config(self) -> str:
+        """Digest of all that decides, as events show it."""
+        return self._config
 
     # ownership
 
     def assigned(self, partition: int, high_watermark: int) -> int:
         """Take a partition over and return the offset to read from: that of its snapshot, else 0.
 
-        Raises SettingsError when the store knows offsets the topic does not have: the topic was made anew.
+        Raises SettingsError when the store knows offsets the topic does not have: the topic was made anew; and when it
+        knows nothing of a partition that events were told of: its state was lost.
         """
-        epoch = self._store.take_epoch(partition)
-        owned = _Partition(partition, epoch, high_watermark)
-        applied = {scope: self._claim(scope, owned) for scope in self._store.scopes(partition)}
-        if (newest := max(applied.values(), default=-1)) >= high_watermark:
+        if self._store.epochs([partition])[partition] == 0 and (lost := self._committed(partition)):
             raise SettingsError(
-                f"the store has applied offset {newest} of {self._settings.vectors_topic}[{partition}], which ends at "
-                f"{high_watermark}: the topic was deleted and made anew. Use another redis.prefix to start afresh."
+                f"the store knows nothing of {self._settings.vectors_topic}[{partition}], whose events were told up to "
+                f"offset {lost}: its state was lost, or redis.prefix was changed. `dedup rebuild` makes it again from "
+                "the topics; to start afresh instead, use another kafka.group as well."
+            )
+        epoch = self._store.take_epoch(partition)
+        # in this order: a transaction of the predecessor that our epoch did not stop is pending, and waited for here
+        owned = OwnedPartition(partition, epoch, high_watermark, self._committed(partition))
+        applied = {scope: self._claim(scope, owned) for scope in self._store.scopes(partition)}
+        if (newest := max([owned.told - 1, *applied.values()])) >= high_watermark:
+            raise SettingsError(
+                f"offset {newest} was decided of {self._settings.vectors_topic}[{partition}], which ends at "
+                f"{high_watermark}: the topic was deleted and made anew. Use another redis.prefix and kafka.group to "
+                "start afresh."
             )
         snapshot = self._snapshots.load(partition, self._settings.fingerprint, applied)
         if snapshot is not None:
@@ -144,7 +134,8 @@ class MatchStage:
         for scope, offset in applied.items():
             index = snapshot.indexes.get(scope) if snapshot else None
             held = index if index is not None else self._new_index()
-            owned.scopes[scope] = _Scope(scope, held, offset, self._beliefs(scope))
+            _, waiting = self._store.redo(scope, 1)
+            owned.scopes[scope] = OwnedScope(scope, held, offset, self._beliefs(scope), waiting=waiting)
         self._partitions[partition] = owned
         self._count()
         _log.info("assigned", partition=partition, epoch=epoch, start=owned.next_offset, end=high_watermark)
@@ -159,8 +150,7 @@ class MatchStage:
 
     def ready(self) -> bool:
         """True once the indexes hold what was there when their partitions were assigned."""
-        # the source's own position also passes what compaction removed and a transaction's markers
-        return all(max(p.next_offset, self._position(p.number) or 0) >= p.target for p in self._partitions.values())
+        return all(p.next_offset >= p.target for p in self._partitions.values())
 
     def close(self) -> None:
         """Snapshot everything owned."""
@@ -170,6 +160,9 @@ class MatchStage:
     # a batch
 
     def process(self, messages: Sequence[Message]) -> Result:
+        if self._undelivered:
+            for owned in self._partitions.values():
+                owned.told = self._committed(owned.number)
         rejected: list[Rejected] = []
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
@@ -180,24 +173,59 @@ class MatchStage:
                 self._process_scope(owned, owned.scopes[scope], rows)
             owned.since_snapshot += len(batch)
             owned.next_offset = batch[-1].position.offset + 1
-        return Result(self._collect(), rejected)
+        for owned in self._partitions.values():
+            if owned.number not in by_partition:
+                # the source's own position also passes what compaction removed and a transaction's markers
+                owned.next_offset = max(owned.next_offset, self._position(owned.number) or 0)
+            owned.handed = max(owned.told, owned.next_offset)
+        outgoing = self._outbox.collect(self._partitions.values())
+        self._to_tick = [] if messages or not self.ready() else self._idle()
+        topic = self._settings.vectors_topic
+        outgoing += [tick_message(scope.name, topic, owned.number) for owned, scope in self._to_tick]
+        self._undelivered = True
+        return Result(outgoing, rejected, self._done())
+
+    def _idle(self) -> list[tuple[OwnedPartition, OwnedScope]]:
+        """Scopes with something on their redo queue and no row that would work it off."""
+        owned = self._partitions.values()
+        return [(p, scope) for p in owned for scope in p.scopes.values() if scope.waiting and not scope.ticking]
+
+    def _done(self) -> list[Position]:
+        topic, owned = self._settings.vectors_topic, self._partitions.values()
+        return [Position(topic, p.number, p.handed - 1) for p in owned if p.handed > p.told]
+
+    def confirm(self) -> None:
+        """Raises FencedError when another matcher took one of our partitions over."""
+        newest = self._store.epochs(list(self._partitions))
+        for owned in self._partitions.values():
+            if newest[owned.number] != owned.epoch:
+                raise FencedError(
+                    f"{self._settings.vectors_topic}[{owned.number}] belongs to epoch {newest[owned.number]}, this "
+                    f"matcher holds epoch {owned.epoch}: another one took it over while this one stood still"
+                )
 
     def delivered(self) -> None:
+        self._undelivered = False
+        now = self._now_ms()
+        for _, ticked in self._to_tick:
+            ticked.ticking = True
         for owned in self._partitions.values():
+            owned.told = owned.handed
             for scope in owned.scopes.values():
                 if scope.owed >= 0:
                     self._store.acknowledge(scope.name, owned.epoch, scope.owed)
-                    scope.owed = -1
-                    scope.dirty = False
-            if owned.since_snapshot >= self._settings.snapshot_records:
+                    scope.owed, scope.dirty = -1, scope.owes_more
+            overdue = owned.erased_ms is not None and now - owned.erased_ms >= self._settings.erased_snapshot_ms
+            if overdue or owned.since_snapshot >= self._settings.snapshot_records:
                 self._snapshot(owned)
-        now = self._now_ms()
         for ingested_ms in self._ingested_ms:
             METRICS.latency_seconds.labels(STAGE).observe(max(0, now - ingested_ms) / 1000)
         self._ingested_ms.clear()
         self._count()
 
-    def _route(self, owned: _Partition, batch: Sequence[Message], rejected: list[Rejected]) -> Mapping[str, list[Row]]:
+    def _route(
+        self, owned: OwnedPartition, batch: Sequence[Message], rejected: list[Rejected]
+    ) -> Mapping[str, list[Row]]:
         """Messages of a partition as rows of their scopes, which are claimed where they are new."""
         unpacked: list[Row] = []
         for message in batch:
@@ -205,89 +233,72 @@ class MatchStage:
                 item = unpack(message, self._settings.fingerprint, self._fusion.layout.dim)
                 unpacked.append(Row(item, message.position))
             except RejectedError as error:
-                rejected.append(Rejected(message, STAGE, str(error)))
+                if message.position.offset >= owned.told:  # else its dead letter was sent
+                    rejected.append(Rejected(message, STAGE, str(error)))
         for name in {row.item.scope: None for row in unpacked if not isinstance(row.item, Erasure)}:
             if name not in owned.scopes:
-                owned.scopes[name] = _Scope(name, self._new_index(), self._claim(name, owned), self._beliefs(name))
+                owned.scopes[name] = OwnedScope(name, self._new_index(), self._claim(name, owned), self._beliefs(name))
         held = {name: (scope.index, scope.applied) for name, scope in owned.scopes.items()}
-        return route(unpacked, held, self._store)
+        return route(unpacked, held, self._store, everywhere=self._settings.deny_erased)
 
-    def _process_scope(self, owned: _Partition, scope: _Scope, rows: Sequence[Row]) -> None:
+    def _process_scope(self, owned: OwnedPartition, scope: OwnedScope, rows: Sequence[Row]) -> None:
         step = METRICS.step_seconds.labels
         if scope.in_doubt:
-            scope.applied = self._claim(scope.name, owned)
+            if (applied := self._claim(scope.name, owned)) < scope.applied:
+                raise lost_writes(scope.name, applied, scope.applied)
+            scope.applied = applied
             scope.beliefs = self._beliefs(scope.name)
             scope.dirty = True  # what was written after all has left its events
             scope.in_doubt = False
         with step(STAGE, "read").time():
             known = self._store.known(scope.name, list({record_id for row in rows for record_id in row.records}))
+        if owned.erased_ms is None and any(isinstance(r.item, Erasure) and r.item.id in scope.index for r in rows):
+            owned.erased_ms = self._now_ms()
         replayed = [row for row in rows if row.position.offset <= scope.applied]
         bring_up_to_date(scope.index, [row for row in replayed if is_current(row, known)])
         live = rows[len(replayed) :]
         if not live:
             return
-        fresh = fresh_rows(live, known)
-        METRICS.stale.inc(len(live) - len(fresh))
+        denied: list[Row] = []
+        fresh = fresh_rows(live, known, denied if self._settings.deny_erased else None)
+        METRICS.stale.inc(len(live) - len(fresh) - len(denied))
         with step(STAGE, "match").time():
             beliefs = scope.beliefs.copy()
             matches = match_rows(fresh, scope.index, self._fusion, beliefs, self._settings.neighbours)
-        self._apply(owned, scope, fresh, matches, beliefs, live[-1].position.offset)
+        self._apply(owned, scope, fresh, matches, beliefs, live[-1].position.offset, denied)
         scope.beliefs = beliefs
         with step(STAGE, "index").time():
             bring_up_to_date(scope.index, fresh)
         scope.dirty = True
         scope.applied = live[-1].position.offset
-        self._ingested_ms += [row.item.ingested_ms for row in live]
+        scope.ticking = scope.ticking and not any(isinstance(row.item, Tick) for row in live)
+        self._ingested_ms += [row.item.ingested_ms for row in live if not isinstance(row.item, Tick)]
 
     def _apply(
         self,
-        owned: _Partition,
-        scope: _Scope,
+        owned: OwnedPartition,
+        scope: OwnedScope,
         rows: Sequence[Row],
         matches: Sequence[Sequence[Match]],
         beliefs: Beliefs,
         offset: int,
+        denied: Sequence[Row],
     ) -> None:
-        """Turn matches into changes and write them. Rows may be empty: the offset still counts as applied."""
+        """Turn matches into changes and write them. Rows may be empty: the offset still counts as applied.
+
+        The topic is told to lose what was denied.
+        """
         decision = self._decisions.make(scope.name, rows, matches, scope.index, self._fusion.layout.dim)
         scope.waiting = decision.waiting
         with METRICS.step_seconds.labels(STAGE, "apply").time():
             scope.in_doubt = True
-            update = replace(decision.update, beliefs=beliefs.pack() if beliefs.rows > scope.beliefs.rows else None)
-            applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, update)
+            learnt = beliefs.pack() if beliefs.rows > scope.beliefs.rows else None
+            outbox = [*decision.update.outbox, *denials(denied)]
+            update = replace(decision.update, beliefs=learnt, outbox=outbox)
+            applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, update, scope.applied)
             scope.in_doubt = False
         if not applied:
             _log.info("already applied", partition=owned.number, offset=offset)
-
-    def _collect(self) -> list[Outgoing]:
-        """Everything in the outboxes of the owned scopes, and the present state of the clusters it tells of."""
-        outgoing: list[Outgoing] = []
-        owed: dict[str, tuple[_Scope, int]] = {}
-        topics = self._settings.topics
-        for owned in self._partitions.values():
-            for scope in owned.scopes.values():
-                if not scope.dirty:
-                    continue
-                entries = self._store.outbox(scope.name)
-                if not entries:
-                    scope.dirty = False
-                    continue
-                names = {"events": topics.events, "possible": topics.possible}
-                outgoing += [
-                    word_message(e, self._settings.vectors_topic, owned.number)
-                    if e.stream == "words"
-                    else Outgoing(names[e.stream], e.key.encode(), e.value)
-                    for _, e in entries
-                ]
-                changed = sorted({e.key for _, e in entries if e.stream == "events"})
-                renderer = EventRenderer(self._settings.profile, scope.name, self._config)
-                now = self._store.clusters(scope.name, changed)
-                outgoing += [Outgoing(topics.clusters, cid.encode(), renderer.state(cid, c)) for cid, c in now.items()]
-                owed[scope.name] = scope, entries[-1][0]
-        # only now: where the store failed on the way, this is called again and must find all of it
-        for scope, sequence in owed.values():
-            scope.owed = sequence
-        return outgoing
 
     # upkeep
 
@@ -295,13 +306,23 @@ class MatchStage:
         packed = self._store.beliefs(scope)
         return Beliefs() if packed is None else Beliefs.unpack(packed)
 
-    def _claim(self, scope: str, owned: _Partition) -> int:
+    def _claim(self, scope: str, owned: OwnedPartition) -> int:
         return self._store.claim(scope, owned.number, owned.epoch)
 
-    def _snapshot(self, owned: _Partition) -> None:
+    def _snapshot(self, owned: OwnedPartition) -> None:
+        try:
+            behind = any(self._store.applied(s.name, owned.number) < s.applied for s in owned.scopes.values())
+        except StoreError as error:
+            _log.warning("no snapshot", partition=owned.number, reason=str(error))
+            return
+        if behind:  # it lost writes: a replay beside it left out what it no longer knew
+            _log.warning("no snapshot", partition=owned.number, reason="the store is older than the index")
+            return
         scopes = {s.name: (s.index, s.applied) for s in owned.scopes.values()}
-        self._snapshots.save(owned.number, self._settings.fingerprint, owned.next_offset, scopes)
-        owned.since_snapshot = 0
+        # not behind what was not told yet: the dead letters of it are nowhere else
+        offset = min(owned.next_offset, owned.told)
+        self._snapshots.save(owned.number, self._settings.fingerprint, offset, scopes)
+        owned.since_snapshot, owned.erased_ms = 0, None
 
     def _count(self) -> None:
         METRICS.partitions.labels(STAGE).set(len(self._partitions))

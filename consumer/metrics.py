@@ -36,6 +36,11 @@ class Metrics:
         self.records = Counter("dedup_records", "Messages processed.", ["stage"], registry=r)
         self.rejected = Counter("dedup_rejected", "Messages sent to a dead-letter topic.", ["stage"], registry=r)
         self.stale = Counter("dedup_stale", "Vectors ignored because a later version was seen before.", registry=r)
+        self.denied = Counter(
+            "dedup_denied",
+            "Records that were erased, came again, and were not taken in, as `matching.reingest` says.",
+            registry=r,
+        )
         self.feedback = Counter(
             "dedup_feedback",
             "Words of people on pairs: `same`, `different`, `undecided`, or `other_profile`, which are passed over.",
@@ -57,6 +62,12 @@ class Metrics:
         self.redo_depth = Gauge(
             "dedup_redo_depth", "Records whose clusters wait to be judged again, over the owned scopes.", registry=r
         )
+        self.transactions = Counter(
+            "dedup_transactions",
+            "Kafka transactions of the matcher: `committed` or `aborted`.",
+            ["outcome"],
+            registry=r,
+        )
         self.lag = Gauge("dedup_lag_records", "Messages waiting, over the assigned partitions.", ["stage"], registry=r)
         self.index_records = Gauge("dedup_index_records", "Vectors in the indexes of this process.", registry=r)
         self.partitions = Gauge("dedup_assigned_partitions", "Partitions owned.", ["stage"], registry=r)
@@ -66,12 +77,26 @@ class Metrics:
         self.ready = Gauge("dedup_ready", "1 once the stage does its work.", ["stage"], registry=r)
         self.snapshot_seconds = Histogram(
             "dedup_snapshot_seconds",
-            "Time to write or read an index snapshot.",
+            "Time of an index snapshot: to `stage` it, while the stream stands still, to `publish` it, to `load` it.",
             ["action"],
             buckets=_LATENCY,
             registry=r,
         )
         self.snapshot_offset = Gauge("dedup_snapshot_offset", "Offset of the last snapshot.", ["partition"], registry=r)
+        self.snapshot_failures = Counter(
+            "dedup_snapshot_failures",
+            "Snapshots not written (`save`), not reached (`load`) or not trusted (`refused`); the stream goes on.",
+            ["action"],
+            registry=r,
+        )
+        self.standby_lag = Gauge(
+            "dedup_standby_lag_records",
+            "Messages not yet in the indexes kept for partitions of others.",
+            registry=r,
+        )
+        self.standby_records = Gauge(
+            "dedup_standby_records", "Vectors in the indexes kept for partitions of others.", registry=r
+        )
         self.images = Counter(
             "dedup_images",
             "Pictures by outcome; only `read` ones take part in matching.",

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from consumer.records import Cause
 
 
+def generation_key(key: bytes, generation: str) -> bytes:
+    """The key that ids of clusters are minted with in a generation; the first one, empty, has the key itself.
+
+    A rebuild that cannot know all ids that were ever used begins a new one: none of its ids was used before.
+    """
+    return hashlib.blake2b(generation.encode(), key=key[:64]).digest() if generation else key
+
+
 @dataclass(frozen=True, slots=True)
 class Minter:
     """Makes cluster ids: keyed digests, so that an id does not reveal the record it was minted from."""

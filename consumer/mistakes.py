@@ -28,14 +28,23 @@ class WrongPair:
     similarities: Mapping[str, float]
 
 
-def largest_false(truth: Mapping[str, str], found: Mapping[str, str]) -> int:
-    """Labelled records of the largest found cluster that holds two that differ; 0 where none does."""
-    members: dict[str, set[str]] = {}
-    sizes = Counter(found[r] for r in truth if r in found)
+@dataclass(frozen=True, slots=True)
+class FalseCluster:
+    """A found cluster that holds two that differ, by its labelled records; both 0 where there is none."""
+
+    records: int
+    entities: int
+    """True clusters that they are of."""
+
+
+def largest_false(truth: Mapping[str, str], found: Mapping[str, str]) -> FalseCluster:
+    """The one with the most labelled records, then with the most entities."""
+    owners: dict[str, Counter[str]] = {}
     for record, owner in truth.items():
         if record in found:
-            members.setdefault(found[record], set()).add(owner)
-    return max((sizes[cid] for cid, owners in members.items() if len(owners) > 1), default=0)
+            owners.setdefault(found[record], Counter())[owner] += 1
+    mixed = ((held.total(), len(held)) for held in owners.values() if len(held) > 1)
+    return FalseCluster(*max(mixed, default=(0, 0)))
 
 
 def wrong_pairs(

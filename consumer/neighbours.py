@@ -13,7 +13,7 @@ from consumer.beliefs import Beliefs
 from consumer.comparison import Comparison
 from consumer.fusion import DECIMALS, Fusion, Layout
 from consumer.ports import VectorIndex
-from consumer.records import Erasure, Floats, Match, Vector, Verdict
+from consumer.records import Erasure, Floats, Match, Vector
 from consumer.rows import Row
 
 
@@ -40,7 +40,7 @@ def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int
     vectors = [row.item for row in rows if isinstance(row.item, Vector)]
     if not vectors:
         return Comparison(
-            np.zeros(0, np.int64), [], np.zeros((0, len(layout.names)), np.float32), np.zeros(0, np.int64)
+            np.zeros(0, np.int64), [], np.zeros((0, len(layout.names)), np.float32), np.zeros((0, 2), np.int64)
         )
     queries = np.stack([v.values for v in vectors]).astype(np.float32)
     candidates = list(_candidates(rows, queries, index, k))
@@ -56,13 +56,13 @@ def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int
         rows=np.asarray(numbers, np.int64)[left],
         ids=[c.id for found in candidates for c in found],
         similarities=layout.similarities(known[left], known[right]),
-        shared=masks[left] & masks[right],
+        masks=np.stack([masks[left], masks[right]], axis=1),
     )
 
 
 def _candidates(rows: Sequence[Row], queries: Floats, index: VectorIndex, k: int) -> Iterator[list[_Candidate]]:
     """Per vector row, up to k candidates by inner product; the older first on ties."""
-    superseded = sum(r in index for r in {row.item.id for row in rows if not isinstance(row.item, Verdict)})
+    superseded = sum(r in index for r in {row.item.id for row in rows if isinstance(row.item, Vector | Erasure)})
     found, found_scores = index.search(queries, k + superseded)
     exact = queries.astype(np.float64)  # of float16 numbers, so these products do not depend on the shape of the batch
     within = np.round(exact @ exact.T, DECIMALS).astype(np.float32)
@@ -72,7 +72,7 @@ def _candidates(rows: Sequence[Row], queries: Floats, index: VectorIndex, k: int
     moved: set[str] = set()
     for row in rows:
         item = row.item
-        if isinstance(item, Verdict):
+        if not isinstance(item, Vector | Erasure):
             continue
         moved.add(item.id)
         previous = latest.pop(item.id, None)

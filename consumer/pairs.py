@@ -55,7 +55,7 @@ def candidate_pairs(
         scopes.setdefault(vector.scope, []).append(vector)
     later, earlier = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     ids: list[str] = []
-    similarities, shared = [np.zeros((0, len(layout.names)), np.float32)], [np.zeros(0, np.int64)]
+    similarities, masks = [np.zeros((0, len(layout.names)), np.float32)], [np.zeros((0, 2), np.int64)]
     for members in scopes.values():
         index = new_index()
         for start in range(0, len(members), _BATCH):
@@ -66,7 +66,7 @@ def candidate_pairs(
             earlier.append(np.array([numbers[record_id] for record_id in found.ids], np.int64))
             ids += found.ids
             similarities.append(found.similarities)
-            shared.append(found.shared)
+            masks.append(found.masks)
             bring_up_to_date(index, rows)
-    pairs = Comparison(np.concatenate(later), ids, np.concatenate(similarities), np.concatenate(shared))
+    pairs = Comparison(np.concatenate(later), ids, np.concatenate(similarities), np.concatenate(masks))
     return PairTable(list(latest), pairs, np.concatenate(earlier))

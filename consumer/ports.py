@@ -3,12 +3,12 @@
 Adapters raise only errors of `consumer.errors`; no vendor exception passes a port.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from consumer.errors import SettingsError
+from consumer.errors import LostWritesError, SettingsError
 from consumer.records import (
     Cluster,
     Embeddings,
@@ -44,7 +44,39 @@ class Source(Protocol):
     def position(self, topic: str, partition: int) -> int | None:
         """Next offset to be delivered, also behind what is never delivered; None before the first fetch."""
 
+    def committed(self, topic: str, partition: int) -> int:
+        """Offset after the last that the group has committed, 0 for none. Raises BrokerError."""
+
+    def keep_alive(self) -> Collection[tuple[str, int]]:
+        """Stay in the group without taking messages; returns the partitions that went meanwhile, perhaps to come back.
+
+        What was polled of them is somebody else's now.
+        """
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes, while no broker answers; else empty."""
+
     def close(self) -> None: ...
+
+
+class Tail(Protocol):
+    """Reads a topic beside the group that owns it."""
+
+    def partitions(self) -> Sequence[int]:
+        """The topic's. Raises BrokerError."""
+
+    def read(self, starts: Mapping[int, int], max_records: int, timeout_seconds: float) -> Sequence[Message]:
+        """Up to `max_records` messages of the partitions in `starts`, from those offsets on; waits for a first one.
+
+        A start that is where the last read of that partition ended costs nothing. Raises BrokerError.
+        """
+
+    def behind(self, partition: int) -> int:
+        """Messages between the last read and the end; of a partition that was never read, 1."""
+
+    def committed(self) -> Mapping[int, int]:
+        """Partition → offset before which the group has done everything, where it has committed one. Raises BrokerError."""
 
 
 class Publisher(Protocol):
@@ -60,6 +92,19 @@ class Publisher(Protocol):
         """Number of partitions of `topic`. Raises BrokerError when it does not exist."""
 
     def close(self) -> None: ...
+
+
+class Delivery(Protocol):
+    """Hands a batch's outcome to the broker together with the position of its input."""
+
+    def deliver(
+        self, messages: Sequence[Outgoing], done: Sequence[Position], confirm: Callable[[], None] = lambda: None
+    ) -> None:
+        """Return once the broker has all of it: the messages, in order per partition, and that `done` is done.
+
+        `confirm` is called before that is final, and stops it by raising. Raises BrokerError: BrokerAwayError where a
+        later attempt may go well. What became of the messages is then not known.
+        """
 
 
 class Encoder(Protocol):
@@ -181,6 +226,14 @@ class Known:
     erased: Mapping[str, Position]
 
 
+def lost_writes(scope: str, applied: int, after: int) -> LostWritesError:
+    """The error for a scope whose last applied offset is not what it was."""
+    return LostWritesError(
+        f"the store has applied scope {scope!r} up to offset {applied}, and had said {after}: it lost writes, as after a "
+        "failover to a replica that lagged. Start this process again: it goes on from what the store holds"
+    )
+
+
 def moved_scope(scope: str, partition: int) -> SettingsError:
     """The error for a scope that turns up in another partition than it has lived in."""
     return SettingsError(
@@ -198,8 +251,14 @@ class ClusterStore(Protocol):
     def take_epoch(self, partition: int) -> int:
         """A number larger than any given out for this partition of the vectors topic."""
 
+    def epochs(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """The newest number given out for each partition, 0 where none was."""
+
     def scopes(self, partition: int) -> Sequence[str]:
         """Scopes ever claimed in this partition."""
+
+    def applied(self, scope: str, partition: int) -> int:
+        """Last offset of the partition that was applied to the scope, -1 for none; claims nothing."""
 
     def claim(self, scope: str, partition: int, epoch: int) -> int:
         """Make `epoch` the only one that may write the scope; returns the last applied offset, -1 for none.
@@ -222,8 +281,13 @@ class ClusterStore(Protocol):
     def beliefs(self, scope: str) -> bytes | None:
         """What the last update that said anything of it left in `ScopeUpdate.beliefs`."""
 
-    def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
-        """Write `update`, made from the vectors messages up to `offset`. False when that was applied before."""
+    def apply(
+        self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None
+    ) -> bool:
+        """Write `update`, made from the vectors messages up to `offset`. False when that was applied before.
+
+        Raises LostWritesError when the last applied offset is not `after`, where that is given.
+        """
 
     def outbox(self, scope: str) -> Sequence[tuple[int, OutboxEntry]]:
         """Entries not yet acknowledged, with their sequence numbers, oldest first."""

@@ -1,5 +1,6 @@
 """A profile: for one kind of record, its fields, the modality each feeds, the encoders, and how they are fused."""
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,9 @@ from consumer.fusion_spec import FusionSpec, LearnedSpec, WeightedSpec
 from consumer.quality import QualitySpec
 
 BUILT_IN = ("signup", "listing")
+_NAME = re.compile(r"[a-z0-9_.]{1,64}")
+NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
+"""What PyYAML raises for text that is none: a date that is none, `!!timestamp x`, a thousand brackets."""
 
 
 class _Frozen(BaseModel):
@@ -132,6 +136,8 @@ class Profile(_Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     input: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
     """Topic the records arrive on."""
+    vectors: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] | None = None
+    """Topic of the vectors, where it is not `vectors.<name>`: new models need one of their own (docs/recovery.md)."""
     fields: Mapping[str, FieldSpec]
     modalities: Annotated[Mapping[str, Modality], Field(min_length=1, max_length=32)]
     fusion: FusionSpec
@@ -169,7 +175,7 @@ class Profile(_Frozen):
     def _contributions_have_names_of_their_own(self) -> Self:
         if any(isinstance(fusion, LearnedSpec) for fusion in (self.fusion, *self.alternatives.values())):
             for name in self.modalities:
-                if name in {"base", "prior"} or name.startswith("crowding "):
+                if name in {"base", "prior", "quality"} or name.startswith("crowding "):
                     raise ValueError(f"modality {name}: a decider adds a term of that name; call it something else")
         return self
 
@@ -198,7 +204,12 @@ class Profile(_Frozen):
 
     @property
     def vectors_topic(self) -> str:
-        return f"vectors.{self.name}"
+        return f"vectors.{self.name}" if self.vectors is None else self.vectors
+
+    @property
+    def encoders(self) -> str:
+        """What names the encoders' group: those of another vectors topic start from the beginning of the input."""
+        return f"{self.name}.encode" if self.vectors is None else f"{self.name}.{self.vectors}.encode"
 
 
 def load_profile(name_or_path: str) -> Profile:
@@ -213,14 +224,23 @@ def load_profile(name_or_path: str) -> Profile:
                 f"profile {name_or_path!r} is neither built in ({', '.join(BUILT_IN)}) nor a readable file: {error}"
             ) from error
     try:
-        return Profile.model_validate(yaml.safe_load(text))
+        content = yaml.safe_load(text)
+    except NOT_YAML as error:
+        raise SettingsError(f"profile {name_or_path}: not YAML: {error}") from error
+    try:
+        return Profile.model_validate(content)
     except ValidationError as error:
         raise SettingsError(describe_faults(f"profile {name_or_path}", error)) from error
-    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
-        raise SettingsError(f"profile {name_or_path}: not YAML: {error}") from error
 
 
 def describe_faults(what: str, error: ValidationError) -> str:
-    """All faults of a pydantic error, one a line, without the values (they may be secrets)."""
-    lines = [f"  {'.'.join(map(str, fault['loc'])) or '(whole)'}: {fault['msg']}" for fault in error.errors()]
+    """All faults of a pydantic error, one a line, without the values (they may be secrets).
+
+    A name that does not look like one is left out too: `key:secret`, without a blank, is a name to YAML.
+    """
+    lines = [f"  {_place(fault['loc']) or '(whole)'}: {fault['msg']}" for fault in error.errors()]
     return "\n".join([f"{what}:", *lines])
+
+
+def _place(names: Sequence[int | str]) -> str:
+    return ".".join(str(name) if _NAME.fullmatch(str(name)) else "…" for name in names)

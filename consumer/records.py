@@ -147,6 +147,16 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Tick:
+    """A row of the `vectors` topic that carries nothing: a scope in which nothing else comes works off its redo queue."""
+
+    scope: str
+    source: Position
+    """Its own."""
+    ingested_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """A candidate that was scored exactly, as `duplicate` or `possible`; different ones are not kept."""
 
@@ -273,6 +283,8 @@ class OutboxEntry:
     key: str
     """Empty on `words`, whose keys are no text."""
     value: bytes
+    offset: int
+    """Of the vectors message that it follows from."""
 
 
 @dataclass(frozen=True, slots=True)

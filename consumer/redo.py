@@ -14,6 +14,11 @@ class Repair:
     """So many of the clusters that did not fit are taken up again after each later row."""
 
     @property
+    def redo_per_tick(self) -> int:
+        """A tick has nothing else to do."""
+        return 50 * self.redo_per_row
+
+    @property
     def edges(self) -> int:
         """What is beside a record with more edges than this is passed over: it would not fit."""
         return max(200, 4 * self.records)

@@ -8,17 +8,27 @@ from consumer.rows import Row
 
 
 def route(
-    rows: Sequence[Row], scopes: Mapping[str, tuple[VectorIndex, int]], store: ClusterStore
+    rows: Sequence[Row],
+    scopes: Mapping[str, tuple[VectorIndex, int]],
+    store: ClusterStore,
+    *,
+    everywhere: bool = False,
 ) -> dict[str, list[Row]]:
     """The rows of each scope. An erasure goes to the scopes that have the record; the rest say where they belong.
 
-    `scopes`: index and last applied offset of each; those that a row names must be among them.
+    `scopes`: index and last applied offset of each; those that a row names must be among them. With `everywhere`, an erasure
+    goes to all scopes that there are before it, to be remembered there.
     """
     holders = _holders([row for row in rows if isinstance(row.item, Erasure)], scopes, store)
     routed: dict[str, list[Row]] = {}
+    there = dict.fromkeys(scope for scope, (_, applied) in scopes.items() if applied >= 0)
     for row in rows:
         item = row.item
-        homes: Iterable[str] = holders[item.id] if isinstance(item, Erasure) else [item.scope]
+        if isinstance(item, Erasure):
+            homes: Iterable[str] = list(there) if everywhere else holders[item.id]
+        else:
+            homes = [item.scope]
+            there[item.scope] = None
         for home in homes:
             routed.setdefault(home, []).append(row)
             if isinstance(item, Vector) and item.id in holders:

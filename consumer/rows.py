@@ -6,43 +6,54 @@ from dataclasses import dataclass
 import numpy as np
 
 from consumer.ports import Known, VectorIndex
-from consumer.records import Erasure, Position, Vector, Verdict
+from consumer.records import Erasure, Position, Tick, Vector, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A vectors message, read."""
 
-    item: Vector | Erasure | Verdict
+    item: Vector | Erasure | Verdict | Tick
     position: Position
 
     @property
     def records(self) -> tuple[str, ...]:
         """The records it is about."""
-        return (self.item.a, self.item.b) if isinstance(self.item, Verdict) else (self.item.id,)
+        item = self.item
+        if isinstance(item, Verdict):
+            return (item.a, item.b)
+        return () if isinstance(item, Tick) else (item.id,)
 
 
-def fresh_rows(rows: Sequence[Row], known: Known) -> list[Row]:
+def fresh_rows(rows: Sequence[Row], known: Known, denied: list[Row] | None = None) -> list[Row]:
     """Rows that are news: not older than what the store or an earlier row has, and no erasure of the unknown.
 
-    What people say is kept for the book to judge: it knows what was said before.
+    What people say is kept for the book to judge: it knows what was said before. Where `denied` is given, it takes the
+    vectors of records that were erased before and came again; and an erasure of the unknown is news, to be remembered.
     """
     seen = {record_id: state.source for record_id, state in known.records.items()}
-    present = set(seen)
+    present, gone = set(seen), set(known.erased.keys() - seen.keys())
     seen.update(known.erased)
     fresh = []
     for row in rows:
         item = row.item
-        if isinstance(item, Verdict):
+        if isinstance(item, Verdict | Tick):
             fresh.append(row)
             continue
-        if is_stale(item.source, seen.get(item.id)) or (isinstance(item, Erasure) and item.id not in present):
+        if is_stale(item.source, seen.get(item.id)):
+            continue
+        if isinstance(item, Vector) and item.id in gone and denied is not None:
+            denied.append(row)
+            continue
+        if isinstance(item, Erasure) and item.id not in present and denied is None:
             continue
         seen[item.id] = item.source
         if isinstance(item, Erasure):
             present.discard(item.id)
+            gone.add(item.id)
         else:
             present.add(item.id)
+            gone.discard(item.id)
         fresh.append(row)
     return fresh
 
@@ -52,7 +63,7 @@ def is_current(row: Row, known: Known) -> bool:
 
     What people say is in no index.
     """
-    if isinstance(row.item, Verdict):
+    if isinstance(row.item, Verdict | Tick):
         return False
     state = known.records.get(row.item.id)
     if isinstance(row.item, Erasure):
@@ -73,7 +84,7 @@ def bring_up_to_date(index: VectorIndex, rows: Sequence[Row]) -> None:
     """Bring the index to where it is after the rows, and in the order it would be in had they come one by one."""
     last: dict[str, Vector | Erasure] = {}
     for row in rows:
-        if isinstance(row.item, Verdict):
+        if isinstance(row.item, Verdict | Tick):
             continue
         last.pop(row.item.id, None)
         last[row.item.id] = row.item

@@ -7,7 +7,7 @@ gives the same bytes.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, NotRequired, get_args
 
 import click
 import orjson
@@ -38,11 +38,16 @@ DeadLetterHeaders = TypedDict(
         "dedup-timestamp": Annotated[
             str, Field(pattern="^-?[0-9]+$", description="Its timestamp there, in milliseconds since 1970.")
         ],
+        "dedup-payload-sha256": NotRequired[
+            Annotated[
+                str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of its value; left out for a null value.")
+            ]
+        ],
     },
 )
 DeadLetterHeaders.__doc__ = (
     "Headers of a dead letter, each UTF-8 text; the headers the message came with are kept beside them. Key and value "
-    "are the original bytes, so producing them to `dedup-topic` again is a retry."
+    "are the original bytes; `dedup dlq replay` sends them to `dedup-topic` again."
 )
 
 

@@ -9,18 +9,12 @@ import structlog
 
 from consumer.errors import DedupError, SettingsError
 from consumer.health import HealthServer
+from consumer.indexes import StandbyWorker
 from consumer.loop import Pulse
 from consumer.profile import load_profile
 from consumer.settings import Settings
-from consumer.wiring import (
-    KafkaWorker,
-    build_encoders,
-    check_brokers,
-    create_topics,
-    encode_worker,
-    match_worker,
-    require_brokers,
-)
+from consumer.wiring import build_encoders, check_brokers, create_topics, require_brokers
+from consumer.workers import KafkaWorker, encode_worker, match_worker
 
 Role = Literal["all", "encode", "match"]
 _log = structlog.get_logger()
@@ -100,13 +94,18 @@ class Service:
                 worker.close()  # a consumer left open would hang the interpreter at its end
             raise
         for name, worker in workers:
-            self._pulses[name] = worker.loop.pulse
-            thread = threading.Thread(target=self._work, args=(name, worker), name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._begin(name, worker)
+            if worker.standby is not None:
+                self._begin("standby", worker.standby)
         _log.info("started", role=self._role, profile=profile.name, models=encoders.fingerprint, port=self.port)
 
-    def _work(self, name: str, worker: KafkaWorker) -> None:
+    def _begin(self, name: str, worker: KafkaWorker | StandbyWorker) -> None:
+        self._pulses[name] = worker.loop.pulse
+        thread = threading.Thread(target=self._work, args=(name, worker), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, name: str, worker: KafkaWorker | StandbyWorker) -> None:
         try:
             try:
                 worker.loop.run()

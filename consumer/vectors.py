@@ -7,6 +7,8 @@ erases; as it has no body, the position and time of the message that asked for i
 What a person says of a pair travels here too, so that a rebuild obeys it again. Its key is the byte 255, which begins no
 record id, and MessagePack [scope, a, b]: compaction keeps the last word on a pair. Its value is a map: `v`, `says`,
 `by`, `at` milliseconds, `src`, `in`. A null value, which the matcher sends, ends a word with one of its records; headers say which.
+
+A null value under the byte 254 and the name of a scope is a tick: it makes the matcher work off the scope's redo queue.
 """
 
 import math
@@ -20,13 +22,14 @@ import numpy as np
 from consumer.decode import LAST_MS, SCOPE, decode_id
 from consumer.errors import RejectedError
 from consumer.feedback import MAX_BY_CHARS
-from consumer.records import Erasure, Message, OutboxEntry, Outgoing, Position, Saying, Vector, Verdict
+from consumer.records import Erasure, Message, OutboxEntry, Outgoing, Position, Saying, Tick, Vector, Verdict
 
 FORMAT = 1
 SOURCE_HEADER = "dedup-source"
 INGESTED_HEADER = "dedup-ingested-ms"
 _DIGEST = re.compile(r"[0-9a-f]{1,32}")
 _VERDICT_KEY = b"\xff"
+_TICK_KEY = b"\xfe"
 _SAYINGS: tuple[Saying, ...] = get_args(Saying)
 _INT64 = 2**63 - 1
 _MASK = 2**32 - 1
@@ -71,10 +74,18 @@ def pack_verdict(verdict: Verdict, topic: str, partition: int) -> Outgoing:
     return Outgoing(topic, key, msgpack.packb(body), {}, partition, verdict.ingested_ms)
 
 
-def word_entry(verdict: Verdict) -> OutboxEntry:
-    """The message that carries a verdict, for the outbox of the matcher."""
+def word_entry(verdict: Verdict, offset: int) -> OutboxEntry:
+    """The message that carries a verdict, for the outbox of the matcher; `offset` is of the row that it follows from."""
     sent = pack_verdict(verdict, "", 0)
-    return OutboxEntry("words", "", msgpack.packb([sent.key, sent.value, dict(sent.headers), sent.timestamp_ms]))
+    value = msgpack.packb([sent.key, sent.value, dict(sent.headers), sent.timestamp_ms])
+    return OutboxEntry("words", "", value, offset)
+
+
+def erasure_entry(erasure: Erasure, offset: int) -> OutboxEntry:
+    """The null value by which the topic loses a record, for the outbox of the matcher; `offset` as in `word_entry`."""
+    sent = pack_erasure(erasure, "", 0)
+    value = msgpack.packb([sent.key, None, dict(sent.headers), sent.timestamp_ms])
+    return OutboxEntry("words", "", value, offset)
 
 
 def word_message(entry: OutboxEntry, topic: str, partition: int) -> Outgoing:
@@ -83,8 +94,26 @@ def word_message(entry: OutboxEntry, topic: str, partition: int) -> Outgoing:
     return Outgoing(topic, key, value, headers, partition, timestamp_ms)
 
 
-def unpack(message: Message, fingerprint: str, dim: int) -> Vector | Erasure | Verdict:
+def tick_message(scope: str, topic: str, partition: int) -> Outgoing:
+    """The message that is a tick; compaction drops all but the last, and that one after a while."""
+    return Outgoing(topic, _TICK_KEY + scope.encode(), None, {}, partition)
+
+
+def is_word(key: bytes) -> bool:
+    """Whether a message of that key is what a person says, or the end of that."""
+    return key.startswith(_VERDICT_KEY)
+
+
+def scope_of_word(key: bytes) -> str:
+    """The scope that such a key names."""
+    scope, _, _ = msgpack.unpackb(key[len(_VERDICT_KEY) :])
+    return str(scope)
+
+
+def unpack(message: Message, fingerprint: str, dim: int) -> Vector | Erasure | Verdict | Tick:
     """What a vectors message holds. Raises RejectedError when it is not ours or of other models."""
+    if message.key is not None and message.key.startswith(_TICK_KEY):
+        return _unpack_tick(message.key, message)
     if message.key is not None and message.key.startswith(_VERDICT_KEY):
         return _unpack_verdict(message.key, message)
     record_id = decode_id(message.key)
@@ -124,6 +153,15 @@ def _headers(source: Position, ingested_ms: int) -> dict[str, bytes]:
 def _read_headers(headers: Mapping[str, bytes]) -> tuple[Position, int]:
     source = _position(*headers[SOURCE_HEADER].decode().rsplit("/", 2))
     return source, _within(int(headers[INGESTED_HEADER]), 0, LAST_MS)
+
+
+def _unpack_tick(key: bytes, message: Message) -> Tick:
+    if message.value is not None:
+        raise RejectedError("not a tick: it has a value")
+    try:
+        return Tick(_scope(key[len(_TICK_KEY) :].decode()), message.position, _within(message.timestamp_ms, 0, LAST_MS))
+    except ValueError:
+        raise RejectedError("not a tick") from None
 
 
 def _unpack_verdict(key: bytes, message: Message) -> Verdict:

@@ -1,7 +1,6 @@
 """Settings → adapters → engine. The only importer of adapters beside the command line's own tools."""
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -10,14 +9,9 @@ from consumer.adapters.allow_list import AllowList
 from consumer.adapters.behaviour_encoder import BehaviourEncoder
 from consumer.adapters.codes_encoder import CodesEncoder
 from consumer.adapters.device_encoder import DeviceEncoder
-from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.fitted_encoder import FittedEncoder
-from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hash_encoder import HashEncoder
-from consumer.adapters.hnsw_index import HnswOptions
 from consumer.adapters.image_store import FetchLimits, ImageStore
-from consumer.adapters.kafka_publisher import KafkaPublisher
-from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.lexical_encoder import LexicalEncoder
 from consumer.adapters.likeness import Likeness
 from consumer.adapters.onnx_decider import OnnxDecider
@@ -26,18 +20,21 @@ from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
 from consumer.adapters.price_encoder import PriceEncoder
 from consumer.adapters.quantities_encoder import QuantitiesEncoder
 from consumer.adapters.redis_clusters import RedisClusters
+from consumer.adapters.redis_inventory import RedisInventory
 from consumer.adapters.subword_encoder import SubwordEncoder, is_subword
 from consumer.cores import available_cores
 from consumer.decisions import Policy
-from consumer.encode import EncoderSet, EncodeStage
+from consumer.encode import EncoderSet
 from consumer.errors import ModelError, SettingsError
 from consumer.fusion import Fusion, LearnedFusion, WeightedFusion
 from consumer.fusion_spec import WeightedSpec
-from consumer.loop import Limits, Loop
-from consumer.match import MatchSettings, MatchStage, MatchTopics
+from consumer.indexes import new_index
+from consumer.loop import Limits
+from consumer.match import MatchSettings, MatchStage
 from consumer.merging import MergeRules
 from consumer.metrics import METRICS
-from consumer.ports import ClusterStore, Encoder, Model, SnapshotStore, Source, VectorIndex
+from consumer.outbox import MatchTopics
+from consumer.ports import ClusterStore, Encoder, Model, SnapshotStore
 from consumer.profile import (
     BehaviourModality,
     CodesModality,
@@ -53,9 +50,9 @@ from consumer.profile import (
 )
 from consumer.redo import Repair
 from consumer.rotation import Rotation
-from consumer.settings import DEAD_LETTER_ROOM_BYTES, MESSAGE_MAX_BYTES, Settings
+from consumer.sections import DEAD_LETTER_ROOM_BYTES, MESSAGE_MAX_BYTES
+from consumer.settings import Settings
 
-Partition = tuple[str, int]
 _HOUR_SECONDS = 3600
 _BROKER_TIMEOUT_SECONDS = 15.0
 
@@ -150,11 +147,24 @@ def _image_store(settings: Settings, base: Path | None) -> ImageStore:
 
 def build_store(settings: Settings, profile: Profile) -> RedisClusters:
     """The cluster store; connects at its first call."""
+    denied = settings.matching.reingest == "deny"
     return RedisClusters(
         settings.redis.url.get_secret_value(),
         profile=profile.name,
         key=settings.privacy.key_bytes,
-        erased_ttl_seconds=settings.matching.erased_days * 24 * _HOUR_SECONDS,
+        erased_ttl_seconds=None if denied else settings.matching.erased_days * 24 * _HOUR_SECONDS,
+        prefix=settings.redis.prefix,
+        cluster=settings.redis.cluster,
+        timeout_seconds=settings.redis.timeout_seconds,
+    )
+
+
+def build_inventory(settings: Settings, profile: Profile) -> RedisInventory:
+    """The same store, to be read whole; connects at its first call."""
+    return RedisInventory(
+        settings.redis.url.get_secret_value(),
+        profile=profile.name,
+        key=settings.privacy.key_bytes,
         prefix=settings.redis.prefix,
         cluster=settings.redis.cluster,
         timeout_seconds=settings.redis.timeout_seconds,
@@ -167,7 +177,9 @@ def topic_specs(settings: Settings, profile: Profile) -> list[kafka_topics.Topic
     large = {"max.message.bytes": str(MESSAGE_MAX_BYTES)}
     kept = {**large, "retention.ms": str(hours * _HOUR_SECONDS * 1000 if hours >= 0 else -1)}
     tombstones = {"delete.retention.ms": str(topics.tombstone_hours * _HOUR_SECONDS * 1000)}
-    compacted = {**large, "cleanup.policy": "compact", **tombstones}
+    # else the log of a quiet topic is never cleaned, and what was erased stays in it
+    lag = {"max.compaction.lag.ms": tombstones["delete.retention.ms"]}
+    compacted = {**large, "cleanup.policy": "compact", **tombstones, **lag}
     # a dead letter is its message and the headers that say what is wrong with it: the largest must fit too
     letters = {**kept, "max.message.bytes": str(MESSAGE_MAX_BYTES + DEAD_LETTER_ROOM_BYTES)}
     configs = {
@@ -204,26 +216,6 @@ def require_brokers(settings: Settings) -> None:
         )
 
 
-def new_index(settings: Settings, dim: int) -> Callable[[], VectorIndex]:
-    """A maker of empty indexes."""
-    return lambda: GrowingIndex(dim, settings.index.exact_below, _hnsw_options(settings))
-
-
-def _hnsw_options(settings: Settings) -> HnswOptions:
-    index = settings.index
-    return HnswOptions(index.m, index.ef_construction, index.ef, index.threads)
-
-
-def build_snapshots(settings: Settings, profile: Profile, dim: int) -> DiskSnapshots:
-    """Snapshots on the local disk."""
-    options, exact_below = _hnsw_options(settings), settings.index.exact_below
-    return DiskSnapshots(
-        settings.state.directory / profile.name,
-        lambda folder: GrowingIndex.load(folder, dim, exact_below, options),
-        max_age_seconds=settings.topics.tombstone_hours * _HOUR_SECONDS / 2,
-    )
-
-
 def build_fusion(settings: Settings, encoders: EncoderSet) -> Fusion:
     """What decides on a pair: the profile's, or the alternative that is set. Raises SettingsError or ModelError."""
     spec = encoders.profile.chosen_fusion(settings.matching.fusion)
@@ -245,6 +237,7 @@ def build_match_stage(
     store: ClusterStore,
     snapshots: SnapshotStore,
     position: Callable[[int], int | None] = lambda _: None,
+    committed: Callable[[int], int] = lambda _: 0,
 ) -> MatchStage:
     """The match stage over any store: Redis in the service, memory in `dedup batch`."""
     profile = encoders.profile
@@ -259,12 +252,15 @@ def build_match_stage(
             neighbours=settings.index.neighbours,
             policy=_policy(settings),
             snapshot_records=settings.state.snapshot_records,
+            erased_snapshot_ms=int(settings.state.erased_minutes * 60_000),
+            deny_erased=settings.matching.reingest == "deny",
         ),
         build_fusion(settings, encoders),
         store,
         snapshots,
         new_index(settings, encoders.layout.dim),
         position,
+        committed,
     )
 
 
@@ -277,54 +273,3 @@ def _policy(settings: Settings) -> Policy:
 def limits(settings: Settings) -> Limits:
     chosen = settings.limits
     return Limits(chosen.batch_records, chosen.poll_seconds, chosen.consecutive_rejects)
-
-
-class KafkaWorker:
-    """A loop with the Kafka clients and the store it owns."""
-
-    def __init__(self, loop: Loop, close: Sequence[Callable[[], None]]) -> None:
-        self.loop = loop
-        self._close = close
-
-    def close(self) -> None:
-        """Leave the group (the matcher writes its snapshots then), and disconnect."""
-        for close in self._close:
-            close()
-
-
-def encode_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event) -> KafkaWorker:
-    """The encode stage from the profile's input topic and that of feedback to its vectors topic, with its models warm."""
-    profile, feedback = encoders.profile, settings.topics.feedback
-    publisher = KafkaPublisher(settings.kafka.producer_properties)
-    encoders.warm_up()  # after what may be refused at once, before a consumer that would hold partitions meanwhile
-    stage = EncodeStage(encoders, publisher.partitions(profile.vectors_topic), feedback)
-    group = f"{settings.kafka.group}.{profile.name}.encode"
-    source = KafkaSource(settings.kafka.consumer_properties, group, [profile.input, feedback])
-    return KafkaWorker(Loop(source, stage, publisher, limits(settings), stop), [source.close, publisher.close])
-
-
-def match_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event) -> KafkaWorker:
-    """The match stage between the profile's vectors topic and the event topics."""
-    profile = encoders.profile
-    topic = profile.vectors_topic
-    store = build_store(settings, profile)
-    snapshots = build_snapshots(settings, profile, encoders.layout.dim)
-
-    def position(partition: int) -> int | None:
-        return source.position(topic, partition)
-
-    stage = build_match_stage(settings, encoders, store, snapshots, position)
-
-    def assigned(partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        return {(topic, n): stage.assigned(n, source.high_watermark(topic, n)) for _, n in partitions}
-
-    def revoked(partitions: Sequence[Partition], lost: bool) -> None:  # the source's callback
-        for _, number in partitions:
-            stage.revoked(number, lost=lost)
-
-    group = f"{settings.kafka.group}.{profile.name}.match"
-    publisher = KafkaPublisher(settings.kafka.producer_properties)
-    # last: a consumer that is left unclosed, because something after it was refused, hangs the interpreter at its end
-    source: Source = KafkaSource(settings.kafka.consumer_properties, group, [topic], assigned, revoked)
-    loop = Loop(source, stage, publisher, limits(settings), stop)
-    return KafkaWorker(loop, [source.close, publisher.close, store.close])

@@ -1,7 +1,8 @@
 """An additive decider: log-odds as a sum of a function of each similarity, fitted by logistic regression.
 
 The function of a modality is broken into straight pieces at KNOTS, flat below 0, and counts only where both records have it, so what is
-missing says nothing. Crowding terms, how much more crowded than usual the neighbourhood of a record is, are linear.
+missing says nothing. Crowding terms, how much more crowded than usual the neighbourhood of a record is, are linear, as is
+quality, how much more complete than usual the better of the two records is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,8 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from consumer.beliefs import Beliefs, Expectations
-from consumer.comparison import Comparison
 from consumer.records import Bools, Floats
+from consumer.terms import terms_of
 from export.errors import ExportError
 from export.pair_sets import SET_WEIGHT, PairSet
 
@@ -45,17 +46,24 @@ class Additive:
     """[m, 1 + knots], per unit of similarity, and of what it is above each knot."""
     crowding_slopes: Doubles
     """[c]"""
+    quality_slope: float | None
+    """None where it does not look at quality."""
+
+    @property
+    def quality(self) -> bool:
+        return self.quality_slope is not None
 
     @property
     def fingerprint(self) -> str:
         return ""
 
-    def weigh(self, similarities: Floats, present: Bools, crowding: Doubles) -> Doubles:
+    def weigh(self, similarities: Floats, present: Bools, beyond: Doubles) -> Doubles:
         """See `consumer.fusion.Decider`."""
         pieces = _pieces(np.asarray(similarities, np.float64))
         of_modalities = ((pieces * self.slopes).sum(axis=2) + self.constants) * present
         base = np.full((len(pieces), 1), self.intercept)
-        return np.concatenate([base, of_modalities, crowding * self.crowding_slopes], axis=1)
+        slopes = np.append(self.crowding_slopes, [] if self.quality_slope is None else [self.quality_slope])
+        return np.concatenate([base, of_modalities, beyond * slopes], axis=1)
 
     def calibrated(self, factor: float, offset: float) -> "Additive":
         """The same, with log-odds stretched and moved: Platt's scaling keeps a sum a sum."""
@@ -65,6 +73,7 @@ class Additive:
             constants=self.constants * factor,
             slopes=self.slopes * factor,
             crowding_slopes=self.crowding_slopes * factor,
+            quality_slope=None if self.quality_slope is None else self.quality_slope * factor,
         )
 
 
@@ -76,32 +85,36 @@ def fit(
     damping: float,
     ridge: float,
     neuron: bool,
+    quality: bool = False,
     against: Sequence[str] = (),
     dropped: float = 0.0,
 ) -> Additive:
     """Fit on the known pairs of some sets, each weighing the same; a neuron has one weight a modality and no more.
 
-    A match whose records would contradict each other in a modality of `against` counts as none. `dropped` is the share
-    of the fit that sees pairs with modalities taken away at random.
+    `quality` looks at how complete records are. A match whose records would contradict each other in a modality of
+    `against` counts as none. `dropped` is the share of the fit that sees pairs with modalities taken away at random.
     Modalities that no set has are left out: nothing is known of them. Raises ExportError where all pairs are alike.
     """
     there = [n for n, _ in enumerate(names) if any(s.table.pairs.present[s.known][:, n].any() for s in sets)]
     modalities = [names[n] for n in there]
-    terms = {} if neuron else {m: similarity for m, similarity in crowding.items() if m in modalities}
-    usual = _usual(sets, names, terms)
+    crowding = {} if neuron else {m: similarity for m, similarity in crowding.items() if m in modalities}
+    near = {names.index(m): similarity for m, similarity in crowding.items()}
+    around = [terms_of(s.table.pairs, there, near, quality=quality and not neuron) for s in sets]
+    crowded = np.mean([terms.seen.mean(axis=0)[: len(crowding)] for terms in around], axis=0)
+    usual = [*(round(float(mean), 4) for mean in crowded), *([None] if quality and not neuron else [])]
     expectations = Expectations(usual, _base_rate(sets), 0.0 if neuron else damping)
+    beyond = [terms.beyond(Beliefs().usual(terms.seen, expectations)) for terms in around]
     designs, labels, weights = [], [], []
-    for one in sets:
+    for one, extra in zip(sets, beyond, strict=True):
         pairs, rows = one.table.pairs, _sample(one)
         cosines, present, same = pairs.similarities[rows][:, there], pairs.present[rows][:, there], one.same[rows]
-        crowd = _crowding(pairs, names, terms, expectations)[rows]
         views = [(1 - dropped, cosines, present, same)]
         views += [(dropped, cosines, _kept(present), same)] if dropped else []
         numbers = [modalities.index(m) for m in against if m in modalities]
         views += [(AGAINST_WEIGHT, *_contradicted(cosines, present, same, number)) for number in numbers]
         of_set = np.tile([float(one is other) for other in sets], (len(rows), 1))
         for share, seen, there_too, label in views:
-            designs.append(np.column_stack([of_set, _design(seen, there_too, neuron=neuron), crowd]))
+            designs.append(np.column_stack([of_set, _design(seen, there_too, neuron=neuron), extra[rows]]))
             labels.append(label)
             weights.append(np.where(there_too.any(axis=1), share * SET_WEIGHT / len(rows), 0.0))
     same = np.concatenate(labels)
@@ -117,13 +130,15 @@ def fit(
     # a modality would count as being of the set that has it.
     found = model.coef_[0, len(sets) :]
     m, pieces = len(there), 1 if neuron else 1 + len(KNOTS)
-    slopes = found[len(found) - len(terms) - m * pieces : len(found) - len(terms)].reshape(m, pieces)
+    of_terms = found[len(found) - len(usual) :]
+    slopes = found[: len(found) - len(usual)][-m * pieces :].reshape(m, pieces)
     scale = np.array([1.0] + [_SCALE] * (pieces - 1))
     whole = np.zeros((m, 1 + len(KNOTS)))
     whole[:, :pieces] = slopes * scale
     constants = np.zeros(m) if neuron else _constants(sets, there, whole)
-    loose = Additive(modalities, terms, expectations, 0.0, constants, whole, found[len(found) - len(terms) :])
-    return _with_intercept(loose, sets, there, names)
+    of_quality = float(of_terms[-1]) if quality and not neuron else None
+    loose = Additive(modalities, crowding, expectations, 0.0, constants, whole, of_terms[: len(crowding)], of_quality)
+    return _with_intercept(loose, sets, there, beyond)
 
 
 def _constants(sets: Sequence[PairSet], there: Sequence[int], slopes: Doubles) -> Doubles:
@@ -138,13 +153,14 @@ def _constants(sets: Sequence[PairSet], there: Sequence[int], slopes: Doubles) -
     return np.asarray(-np.log(sums[0] / np.maximum(sums[1], 1e-9)), np.float64)
 
 
-def _with_intercept(loose: Additive, sets: Sequence[PairSet], there: Sequence[int], names: Sequence[str]) -> Additive:
+def _with_intercept(
+    loose: Additive, sets: Sequence[PairSet], there: Sequence[int], beyond: Sequence[Doubles]
+) -> Additive:
     """Stretched and moved to what the sets say together."""
     values, same, weights = [], [], []
-    for one in sets:
+    for one, extra in zip(sets, beyond, strict=True):
         pairs, rows = one.table.pairs, _sample(one)
-        crowd = _crowding(pairs, names, loose.crowding, loose.expectations)[rows]
-        seen = loose.weigh(pairs.similarities[rows][:, there], pairs.present[rows][:, there], crowd)
+        seen = loose.weigh(pairs.similarities[rows][:, there], pairs.present[rows][:, there], extra[rows])
         values.append(seen.sum(axis=1))
         same.append(one.same[rows])
         weights.append(np.full(len(rows), SET_WEIGHT / len(rows)))
@@ -186,35 +202,10 @@ def _design(similarities: Floats, present: Bools, *, neuron: bool) -> Doubles:
     return np.column_stack([there, pieces.reshape(len(pieces), -1)])
 
 
-def _crowding(pairs: Comparison, names: Sequence[str], terms: Mapping[str, float], expected: Expectations) -> Doubles:
-    """How much more crowded than usual the row of each pair is, [n, terms]."""
-    counts, row = crowded(pairs, names, terms)
-    there = pairs.present[:, [names.index(modality) for modality in terms]]
-    return Beliefs().crowded(counts, expected)[row] * there
-
-
-def crowded(
-    pairs: Comparison, names: Sequence[str], crowding: Mapping[str, float]
-) -> tuple[Doubles, npt.NDArray[np.int64]]:
-    """Logarithm of one more than the near candidates of each row, [rows, terms], and the row of each pair."""
-    _, row = np.unique(pairs.rows, return_inverse=True)
-    counts = np.zeros((int(row.max(initial=-1)) + 1, len(crowding)))
-    for term, (modality, least) in enumerate(crowding.items()):
-        n = names.index(modality)
-        near = (pairs.similarities[:, n] >= least) & pairs.present[:, n]
-        np.add.at(counts[:, term], row[near], 1)
-    return np.log1p(counts), row
-
-
 def _pieces(similarities: Doubles) -> Doubles:
     """Similarities [n, m] → [n, m, 1 + knots]."""
     whole = np.maximum(similarities, 0.0)[:, :, None]
     return np.concatenate([whole, np.maximum(whole - np.array(KNOTS), 0.0)], axis=2)
-
-
-def _usual(sets: Sequence[PairSet], names: Sequence[str], crowding: Mapping[str, float]) -> list[float]:
-    means = [crowded(s.table.pairs, names, crowding)[0].mean(axis=0) for s in sets]
-    return [round(float(mean), 4) for mean in np.mean(means, axis=0)] if crowding else []
 
 
 def _base_rate(sets: Sequence[PairSet]) -> float:

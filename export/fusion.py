@@ -19,10 +19,11 @@ import numpy.typing as npt
 from consumer.adapters.onnx_decider import OnnxDecider
 from consumer.encode import EncoderSet
 from consumer.fusion import Layout
+from consumer.indexes import new_index
 from consumer.merging import MergeRules
 from consumer.profile import Profile, TextModality, load_profile
 from consumer.settings import Settings, load_settings
-from consumer.wiring import build_encoders, new_index
+from consumer.wiring import build_encoders
 from export import additive, decider_graph, left_out, pair_sets, spec
 from export.additive import Additive
 from export.errors import ExportError
@@ -50,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MODALITY=COSINE",
         help="count a record's candidates from this cosine on: what has more than usual is common, and says less",
+    )
+    parser.add_argument(
+        "--quality",
+        action="store_true",
+        help="look at how complete records are: two that both lack something look alike in what little they have",
     )
     parser.add_argument(
         "--damping", type=float, default=0.5, help="share of a change of the prior that is believed; 0 believes none"
@@ -97,6 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
             damping=arguments.damping,
             ridge=arguments.ridge,
             neuron=arguments.kind == "neuron",
+            quality=arguments.quality,
             against=arguments.against,
             dropped=arguments.dropped,
         )
@@ -242,8 +249,9 @@ def _write(
         "modalities": list(decider.modalities),
         "crowding": [
             {"modality": name, "similarity": similarity, "usual": usual}
-            for (name, similarity), usual in zip(decider.crowding.items(), expected.crowding, strict=True)
+            for (name, similarity), usual in zip(decider.crowding.items(), expected.usual, strict=False)
         ],
+        "quality": decider.quality,
         "base_rate": expected.base_rate,
         "damping": expected.damping,
         "opset": decider_graph.OPSET,
@@ -261,8 +269,8 @@ def _write(
     )
     pairs = sets[0].table.pairs
     columns = [layout.names.index(name) for name in decider.modalities]
-    crowding = np.random.default_rng(0).normal(size=(len(pairs.ids), len(decider.crowding)))
-    asked = pairs.similarities[:, columns], pairs.present[:, columns], crowding
+    beyond = np.random.default_rng(0).normal(size=(len(pairs.ids), len(expected.usual)))
+    asked = pairs.similarities[:, columns], pairs.present[:, columns], beyond
     difference = float(np.abs(OnnxDecider(folder).weigh(*asked) - decider.weigh(*asked)).max())
     print(f"largest difference between the graph and its source: {difference:.1e} log-odds")
     if difference > _MAX_DIFFERENCE:

@@ -136,10 +136,10 @@ def play(
         waiting, _ = store.redo(SCOPE, len(batch) * (repair.redo_per_row + 1))
         state.redo.extend(waiting)
         book = Book(state, MINT, MergeRules(max_size, quorum), best_of, _reader(store), repair)
-        made = [change for offset, step in batch for change in _feed(book, offset, step)]
-        entries = [OutboxEntry("events", "key", repr(change).encode()) for change in made]
+        fed = [(offset, change) for offset, step in batch for change in _feed(book, offset, step)]
+        entries = [OutboxEntry("events", "key", repr(change).encode(), offset) for offset, change in fed]
         assert store.apply(SCOPE, PARTITION, epoch, batch[-1][0], book.update(entries))
-        changes += made
+        changes += [change for _, change in fed]
     return changes
 
 

@@ -9,11 +9,14 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
 
-from tests import services
+from tests import secure_services, services
+
+_Running = TypeVar("_Running")
 
 settings.register_profile("repository", deadline=None, print_blob=True)  # timing on shared cores fails nothing
 settings.load_profile("repository")
@@ -43,6 +46,18 @@ def redis_server() -> Iterator[services.Server]:
     yield from _own(services.redis)
 
 
+@pytest.fixture(scope="session")
+def secure_kafka() -> Iterator[secure_services.SecureKafka]:
+    """A Kafka with TLS, passwords and rights, of this session's own."""
+    yield from _own(secure_services.secure_kafka)
+
+
+@pytest.fixture(scope="session")
+def secure_redis() -> Iterator[secure_services.SecureRedis]:
+    """A Redis with TLS and users, of this session's own."""
+    yield from _own(secure_services.secure_redis)
+
+
 @pytest.fixture
 def unique(request: pytest.FixtureRequest) -> str:
     """A name no other test or run has used, fit for topics, groups and key prefixes."""
@@ -59,7 +74,7 @@ def _existing_or_own(variable: str, start: Callable[[], AbstractContextManager[s
         yield server.address
 
 
-def _own(start: Callable[[], AbstractContextManager[services.Server]]) -> Iterator[services.Server]:
+def _own(start: Callable[[], AbstractContextManager[_Running]]) -> Iterator[_Running]:
     try:
         running = start()
         server = running.__enter__()

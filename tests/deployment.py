@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 import yaml
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis, RedisCluster
@@ -128,6 +128,14 @@ class Process:
         self._process.kill()
         self._process.wait()
 
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
     def _started(self) -> bool:
         return any(entry["event"] == "started" for entry in self.log)
 
@@ -159,8 +167,12 @@ class Deployment:
             "DEDUP_HTTP__PORT": "0",
         }
         self.processes: list[Process] = []
-        self._client = Consumer({"bootstrap.servers": servers, "group.id": f"{name}.reader", **_READER})
-        self._producer = Producer({"bootstrap.servers": servers, **_WRITER})
+        self._client = Consumer({**self.clients(), "group.id": f"{name}.reader", **_READER})
+        self._producer = Producer({**self.clients(), **_WRITER})
+
+    def clients(self) -> dict[str, str | bool | int]:
+        """What clients of the test itself are told."""
+        return {"bootstrap.servers": self.servers}
 
     def _write_profile(self, source: Path, changes: Mapping[str, Any]) -> Path:
         content = {**yaml.safe_load(source.read_text()), "name": self.name, "input": self.input, **changes}
@@ -174,11 +186,11 @@ class Deployment:
         self.processes.append(process)
         return process
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """A command of this deployment, to its end."""
         return subprocess.run(
             [sys.executable, "-m", "consumer", *arguments],
-            env={**clean_environment(), **self.environment},
+            env={**clean_environment(), **self.environment, **environment},
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -222,34 +234,43 @@ class Deployment:
 
     def committed(self, stage: str, topic: str) -> dict[int, int]:
         group = f"{self.name}.{self.name}.{stage}"
-        asker = Consumer({"bootstrap.servers": self.servers, "group.id": group})
+        asker = Consumer({**self.clients(), "group.id": group})
         try:
-            answers = asker.committed(self._partitions(topic), timeout=10)
+            answers = asker.committed(self._partitions(topic), timeout=30)
         finally:
             asker.close()
         return {p.partition: max(0, p.offset) for p in answers}
 
     def read(self, topic: str) -> list[KafkaMessage]:
-        """Everything in a topic, each partition in its order."""
-        left = {p: end for p, end in self._ends(topic).items() if end}
+        """Everything in a topic that is committed, each partition in its order."""
+        partitions = self._partitions(topic)
+        left = {p.partition for p in partitions}
         self._client.assign([TopicPartition(topic, p, 0) for p in left])
         messages: list[KafkaMessage] = []
         deadline = time.monotonic() + PATIENCE_SECONDS
         while left:
             assert time.monotonic() < deadline, f"{topic} could not be read to its end"
             for message in self._client.consume(1000, 0.2):
-                assert message.error() is None, message.error()
-                partition, offset = message.partition(), message.offset()
-                assert partition is not None
-                assert offset is not None
-                messages.append(message)
-                if offset + 1 >= left[partition]:
-                    del left[partition]
+                error = message.error()
+                if error is None:
+                    messages.append(message)
+                else:
+                    # a transaction's marker is behind the last message, so its offset does not tell the end
+                    assert error.code() == KafkaError._PARTITION_EOF, error
+                    left.discard(message.partition())
         self._client.unassign()
         return messages
 
     def _ends(self, topic: str) -> dict[int, int]:
-        return {p.partition: self._client.get_watermark_offsets(p, timeout=10)[1] for p in self._partitions(topic)}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return {
+                    p.partition: self._client.get_watermark_offsets(p, timeout=10)[1] for p in self._partitions(topic)
+                }
+            except KafkaException:  # a topic made a moment ago has no leader yet
+                assert time.monotonic() < deadline, f"the ends of {topic} are not known"
+                time.sleep(0.1)
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         found = self._client.list_topics(topic, timeout=10).topics[topic].partitions
@@ -304,7 +325,11 @@ class ClusterDeployment(Deployment):
         return RedisCluster.from_url(self.redis_url)
 
 
-_READER: dict[str, str | bool | int] = {"enable.auto.commit": False, "isolation.level": "read_committed"}
+_READER: dict[str, str | bool | int] = {
+    "enable.auto.commit": False,
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+}
 _WRITER: dict[str, str | int] = {"partitioner": "murmur2_random", "linger.ms": 2, "message.max.bytes": 17_000_000}
 
 

@@ -134,10 +134,18 @@ class LinearDecider:
     constants: Sequence[float]
     crowding: Mapping[str, float] = field(default_factory=dict)
     crowding_slopes: Sequence[float] = ()
+    quality_slopes: Sequence[float] = ()
+    """One, where it looks at quality."""
     expectations: Expectations = field(default_factory=lambda: Expectations([], 0.1, 0.5))
     fingerprint: str = "linear"
 
-    def weigh(self, similarities: Floats, present: Bools, crowding: Doubles) -> Doubles:
+    @property
+    def quality(self) -> bool:
+        return bool(self.quality_slopes)
+
+    def weigh(self, similarities: Floats, present: Bools, beyond: Doubles) -> Doubles:
         of_modalities = (similarities.astype(np.float64) * self.slopes + self.constants) * present
         base = np.full((len(similarities), 1), math.log(self.expectations.base_rate))
-        return np.concatenate([base, of_modalities, crowding * np.asarray(self.crowding_slopes)], axis=1)
+        return np.concatenate(
+            [base, of_modalities, beyond * np.asarray([*self.crowding_slopes, *self.quality_slopes])], axis=1
+        )

@@ -9,6 +9,7 @@ import importlib
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -46,14 +47,21 @@ class Server:
 
     def start(self) -> None:
         """Return once it serves. Raises RuntimeError when it ends or takes longer than START_SECONDS."""
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Start it and return at once: a server may need others before it serves."""
         with self._log.open("ab") as log:
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 self._command, cwd=self._log.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._process = process
+
+    def await_ready(self) -> None:
+        """Return once what was launched serves. Raises RuntimeError like `start`."""
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
-            if process.poll() is not None or time.monotonic() > deadline:
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
                 msg = f"{Path(self._command[0]).name} at {self.address} did not start:\n{tail}"
@@ -67,20 +75,34 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def pause(self) -> None:
+        """SIGSTOP: it holds its connections and answers nobody."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def restart(self) -> None:
         self.kill()
         self.start()
 
 
 @contextmanager
-def kafka() -> Iterator[Server]:
+def kafka(group_protocols: str = "classic,consumer") -> Iterator[Server]:
     """Apache Kafka as one KRaft node. `address` is its bootstrap servers."""
     java, jars = _java(), _kafka_jars()
     with tempfile.TemporaryDirectory(prefix="dedup-kafka-") as folder:
         port, controller_port = _free_port(), _free_port()
         address = f"127.0.0.1:{port}"
         properties = Path(folder) / "server.properties"
-        properties.write_text(_KAFKA_PROPERTIES.format(port=port, controller_port=controller_port, folder=folder))
+        properties.write_text(
+            _KAFKA_PROPERTIES.format(
+                port=port, controller_port=controller_port, folder=folder, group_protocols=group_protocols
+            )
+        )
         run = [
             *(java, "-Xmx512m", "-XX:TieredStopAtLevel=1"),  # starts sooner; the tests are too short for the rest
             *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"),
@@ -169,7 +191,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 
 # A test that kills a consumer waits for its session to end: seconds, not the 45 of production.
-group.coordinator.rebalance.protocols=classic,consumer
+group.coordinator.rebalance.protocols={group_protocols}
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 group.consumer.min.session.timeout.ms=1000
@@ -211,8 +233,9 @@ def _kafka_jars() -> Path:
     return jars
 
 
-def _format_storage(run: Sequence[str], properties: Path, log: Path) -> None:
-    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", uuid.uuid4().hex[:22], "--config", str(properties)]
+def _format_storage(run: Sequence[str], properties: Path, log: Path, cluster_id: str | None = None) -> None:
+    chosen = cluster_id or uuid.uuid4().hex[:22]
+    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", chosen, "--config", str(properties)]
     with log.open("ab") as out:
         done = subprocess.run([*run, *tool], stdout=out, stderr=out, timeout=START_SECONDS, check=False)
     if done.returncode != 0:

@@ -1,84 +1,103 @@
-"""Snapshots of indexes in a local folder.
+"""Snapshots of indexes in a local folder: `<directory>/<partition>/<offset>/`, each as `snapshot_files` says.
 
-    <directory>/<profile>/<partition>/<offset>/manifest.json     format, models, offset, per scope: folder and applied
-                                              /<n>/…             the index of the n-th scope
-
-A snapshot is written beside its final name, synced, and renamed; the manifest holds a checksum of every other file
-and of itself.
+A snapshot is written beside its final name, synced, and renamed, so that one with its name is whole.
 """
 
-import hashlib
-import os
 import shutil
-import time
-from collections.abc import Callable, Mapping
+import tempfile
+import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import orjson
 import structlog
 
+from consumer.adapters.snapshot_files import MANIFEST, SnapshotFiles, Staged, sync
 from consumer.errors import SnapshotError
 from consumer.metrics import METRICS
 from consumer.ports import Snapshot, VectorIndex
 
-FORMAT = 1
-_MANIFEST = "manifest.json"
+_PART: Final = ".part-"
 _log = structlog.get_logger()
 
 
 class DiskSnapshots:
-    """The newest snapshot of each partition, under one folder."""
+    """The newest snapshot of each partition, under one folder that no other process writes to.
 
-    def __init__(
-        self,
-        directory: Path,
-        load_index: Callable[[Path], VectorIndex],
-        max_age_seconds: float,
-        now: Callable[[], float] = time.time,
-    ) -> None:
+    `save` is `stage`, which needs the index to stand still, and `publish`, which does not: another thread may do it.
+    """
+
+    def __init__(self, directory: Path, files: SnapshotFiles) -> None:
         self._directory = directory
-        self._load_index = load_index
-        self._max_age_seconds = max_age_seconds
-        self._now = now
+        self._files = files
+        self._staged: set[str] = set()
+        self._lock = threading.Lock()
 
     def save(
         self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
     ) -> None:
-        home = self._directory / str(partition)
-        final = home / f"{offset:020d}"
-        part = home / f".part-{offset}"
-        with METRICS.snapshot_seconds.labels("save").time():
-            try:
-                shutil.rmtree(part, ignore_errors=True)
-                part.mkdir(parents=True)
-                self._write(part, fingerprint, offset, scopes)
-                shutil.rmtree(final, ignore_errors=True)
-                part.rename(final)
-                _sync(home)
-                for old in home.iterdir():
-                    if old != final:
-                        shutil.rmtree(old, ignore_errors=True)
-            except OSError as error:
-                # a snapshot only saves time at the next start: a full disk must not stop the stream
-                _log.error("snapshot not written", partition=partition, reason=str(error))
-                return
-        METRICS.snapshot_offset.labels(str(partition)).set(offset)
-        _log.info("snapshot written", partition=partition, offset=offset, scopes=len(scopes))
+        staged = self.stage(partition, fingerprint, offset, scopes)
+        if staged is not None:
+            self.publish(staged)
 
-    def _write(self, part: Path, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]) -> None:
-        manifest: dict[str, Any] = {"format": FORMAT, "fingerprint": fingerprint, "offset": offset, "scopes": {}}
-        manifest["written"] = self._now()
-        for n, (scope, (index, applied)) in enumerate(scopes.items()):
-            folder = part / str(n)
-            folder.mkdir()
-            index.save(folder)
-            manifest["scopes"][scope] = {"folder": str(n), "applied": applied}
-        files = sorted(path for path in part.rglob("*") if path.is_file())
-        manifest["files"] = {str(path.relative_to(part)): _digest(path) for path in files}
-        (part / _MANIFEST).write_bytes(orjson.dumps({"checksum": _checksum(manifest), "manifest": manifest}))
-        for path in [*files, part / _MANIFEST, *(p for p in part.rglob("*") if p.is_dir()), part]:
-            _sync(path)
+    def stage(
+        self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
+    ) -> Staged | None:
+        """Write the index files. None when that failed, which is logged: a full disk must not stop the stream."""
+        with METRICS.snapshot_seconds.labels("stage").time():
+            try:
+                folder = self._begin(self._directory / str(partition))
+                try:
+                    return self._files.write(folder, partition, fingerprint, offset, scopes)
+                except OSError:
+                    self._drop(folder)
+                    raise
+            except OSError as error:
+                not_written(partition, error)
+                return None
+
+    def _begin(self, home: Path) -> Path:
+        home.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            folder = home / Path(tempfile.mkdtemp(prefix=_PART, dir=home)).name
+            self._staged.add(folder.name)
+        return folder
+
+    def publish(self, staged: Staged) -> None:
+        """Make a staged snapshot the one of its partition. A failure is logged."""
+        home = staged.folder.parent
+        final = home / f"{staged.offset:020d}"
+        with METRICS.snapshot_seconds.labels("publish").time():
+            try:
+                self._files.seal(staged)
+                shutil.rmtree(final, ignore_errors=True)
+                staged.folder.rename(final)
+                sync(home)
+                self._prune(home, final)
+                self._sweep()
+            except OSError as error:
+                not_written(staged.partition, error)
+                return
+            finally:
+                self._drop(staged.folder)
+        written(staged)
+
+    def discard(self, staged: Staged) -> None:
+        """Drop a staged snapshot, for a newer one."""
+        self._drop(staged.folder)
+
+    def _drop(self, folder: Path) -> None:
+        """Remove what is left of a folder that was begun."""
+        shutil.rmtree(folder, ignore_errors=True)
+        self._staged.discard(folder.name)
+
+    def _prune(self, home: Path, kept: Path) -> None:
+        """Remove older snapshots and what crashes left, but not what is being written."""
+        with self._lock:
+            old = [path for path in home.iterdir() if path != kept and path.name not in self._staged]
+        for path in old:
+            shutil.rmtree(path, ignore_errors=True)
 
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
         home = self._directory / str(partition)
@@ -87,51 +106,39 @@ class DiskSnapshots:
         for folder in sorted((p for p in home.iterdir() if p.name.isdigit()), reverse=True):
             try:
                 with METRICS.snapshot_seconds.labels("load").time():
-                    return self._read(folder, fingerprint, applied)
+                    content = (folder / MANIFEST).read_bytes()
+                    manifest = self._files.manifest(content, partition, fingerprint, applied)
+                    return self._files.load(folder, manifest)
+            except OSError as error:
+                refused(partition, folder.name, SnapshotError(f"unreadable: {error}"))
             except SnapshotError as error:
-                _log.warning("snapshot refused", partition=partition, snapshot=folder.name, reason=str(error))
+                refused(partition, folder.name, error)
         return None
 
-    def _read(self, folder: Path, fingerprint: str, applied: Mapping[str, int]) -> Snapshot:
-        try:
-            content = orjson.loads((folder / _MANIFEST).read_bytes())
-            manifest = content["manifest"]
-            if content["checksum"] != _checksum(manifest):
-                raise SnapshotError(f"{_MANIFEST} is damaged")
-            self._check(manifest, fingerprint, applied)
-            for name, digest in manifest["files"].items():
-                if _digest(folder / name) != digest:
-                    raise SnapshotError(f"{name} is damaged")
-            scopes = manifest["scopes"].items()
-            indexes = {scope: self._load_index(folder / entry["folder"]) for scope, entry in scopes}
-            return Snapshot(int(manifest["offset"]), indexes)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise SnapshotError(f"unreadable: {error}") from error
-
-    def _check(self, manifest: Mapping[str, Any], fingerprint: str, applied: Mapping[str, int]) -> None:
-        if manifest["format"] != FORMAT:
-            raise SnapshotError(f"format {manifest['format']}, this version reads {FORMAT}")
-        if manifest["fingerprint"] != fingerprint:
-            raise SnapshotError(f"of models {manifest['fingerprint']}, not {fingerprint}")
-        if self._now() - manifest["written"] > self._max_age_seconds:
-            raise SnapshotError("older than half the life of a tombstone, so erasures since may be gone from the topic")
-        for scope, entry in manifest["scopes"].items():
-            if applied.get(scope, -1) < entry["applied"]:
-                raise SnapshotError("the store is older than the snapshot")
+    def _sweep(self) -> None:
+        """Remove snapshots too old to be used, of partitions that went elsewhere too: they hold people's data."""
+        for manifest in self._directory.glob(f"*/*/{MANIFEST}"):
+            try:
+                spent = self._files.is_spent(float(orjson.loads(manifest.read_bytes())["manifest"]["written"]))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if spent:
+                shutil.rmtree(manifest.parent, ignore_errors=True)
 
 
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(orjson.dumps(manifest)).hexdigest()
+def written(staged: Staged) -> None:
+    """Say that a snapshot is in place."""
+    METRICS.snapshot_offset.labels(str(staged.partition)).set(staged.offset)
+    _log.info("snapshot written", partition=staged.partition, offset=staged.offset, scopes=len(staged.scopes))
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+def not_written(partition: int, error: Exception) -> None:
+    """Say that a snapshot is not in place; the next start takes longer, and nothing else."""
+    METRICS.snapshot_failures.labels("save").inc()
+    _log.error("snapshot not written", partition=partition, reason=str(error) or type(error).__name__)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def refused(partition: int, name: str, error: SnapshotError) -> None:
+    """Say that a snapshot is not used."""
+    METRICS.snapshot_failures.labels("refused").inc()
+    _log.warning("snapshot refused", partition=partition, snapshot=name, reason=str(error))

@@ -5,7 +5,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.errors import BrokerError
+from consumer.errors import BrokerAwayError, BrokerError
 
 _ADVICE: Final[Mapping[int, str]] = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "the topic does not exist; create it with `dedup topics create`",
@@ -15,11 +15,12 @@ _ADVICE: Final[Mapping[int, str]] = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "access to the topic is refused; grant it to this client",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "access to the consumer group is refused; grant READ on it to this client",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "access to the cluster is refused; grant it to this client",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the transactional id is refused; grant WRITE on it to this client",
     KafkaError._AUTHENTICATION: "authentication failed; check the sasl.* properties",
     KafkaError.SASL_AUTHENTICATION_FAILED: "authentication failed; check the sasl.* properties",
     KafkaError._SSL: "TLS failed; check the ssl.* properties and security.protocol",
     KafkaError._ALL_BROKERS_DOWN: "no broker answers; check bootstrap.servers and that Kafka is running",
-    KafkaError._TRANSPORT: "no connection; check bootstrap.servers and that Kafka is running",
+    KafkaError._TRANSPORT: "no connection; check bootstrap.servers and that Kafka is running, and security.protocol",
     KafkaError._RESOLVE: "the broker's name is unknown; check bootstrap.servers",
     KafkaError._TIMED_OUT: "no answer in time; check bootstrap.servers and that Kafka is running",
     KafkaError._MSG_TIMED_OUT: "not delivered in time; check that Kafka is running and delivery.timeout.ms",
@@ -32,10 +33,17 @@ _ADVICE: Final[Mapping[int, str]] = {
 _HOPELESS: Final = frozenset(
     {
         KafkaError._AUTHENTICATION,
+        KafkaError._INVALID_ARG,
+        KafkaError._UNSUPPORTED_FEATURE,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_TRANSACTION_TIMEOUT,
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.UNSUPPORTED_VERSION,
     }
 )
 _PASSING: Final = frozenset(
@@ -47,6 +55,28 @@ _PASSING: Final = frozenset(
         KafkaError._RESOLVE,
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
+    }
+)
+
+# Of a message rather than of the connection.
+_REFUSED: Final = frozenset(
+    {
+        KafkaError.INVALID_RECORD,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+    }
+)
+# Fatal to a transactional client, and mended by another one.
+_ENDS_TRANSACTION: Final = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.INVALID_PRODUCER_ID_MAPPING,
+        KafkaError.INVALID_TXN_STATE,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.UNKNOWN_PRODUCER_ID,
     }
 )
 
@@ -80,6 +110,13 @@ def is_passing(error: KafkaError) -> bool:
 def is_hopeless(error: KafkaError) -> bool:
     """True when no retry helps until a person changes something."""
     return error.fatal() or error.code() in _HOPELESS
+
+
+def broker_error(error: KafkaError, message: str) -> BrokerError:
+    """The error to raise for a call that failed: to be waited out unless a person has to change something."""
+    if error.code() not in _ENDS_TRANSACTION and (is_hopeless(error) or error.code() in _REFUSED | _MISSING):
+        return BrokerError(message)
+    return BrokerAwayError(message)
 
 
 def is_end(error: KafkaError) -> bool:

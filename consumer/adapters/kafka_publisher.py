@@ -1,17 +1,21 @@
 """Publisher over Kafka: idempotent, acknowledged by all in-sync replicas, batched for a few milliseconds."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from consumer.adapters.kafka_errors import client_error, explain
-from consumer.errors import BrokerError
+from consumer.adapters.kafka_causes import Causes
+from consumer.adapters.kafka_errors import broker_error, client_error, explain
+from consumer.errors import TransientError
 from consumer.records import Outgoing
 
-_DEFAULTS: Final[Mapping[str, str | int | float | bool]] = {
+Properties = Mapping[str, str | int | float | bool]
+OnDelivery = Callable[[KafkaError | None, KafkaMessage], None]
+
+DEFAULTS: Final[Properties] = {
     "enable.idempotence": True,
     "acks": "all",
     "compression.type": "lz4",
@@ -23,6 +27,7 @@ _DEFAULTS: Final[Mapping[str, str | int | float | bool]] = {
     "queue.buffering.max.kbytes": 131072,
     "delivery.timeout.ms": 120000,
 }
+_PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 _FULL_POLL_SECONDS: Final = 0.05
 _FLUSH_POLL_SECONDS: Final = 0.5
 
@@ -35,13 +40,14 @@ class KafkaPublisher:
     Raises BrokerError when the properties are refused.
     """
 
-    def __init__(self, properties: Mapping[str, str | int | float | bool], timeout_seconds: float = 10.0) -> None:
+    def __init__(self, properties: Properties, timeout_seconds: float = 10.0) -> None:
         self._timeout_seconds = timeout_seconds
-        self._failed: list[str] = []
-        self._failures = 0
+        self._failures = Failures()
         self._partitions: dict[str, int] = {}
+        self._causes = Causes()
+        told = {"error_cb": self._causes, "logger": logging.getLogger("librdkafka")}
         try:
-            self._producer = Producer({**_DEFAULTS, **properties, "logger": logging.getLogger("librdkafka")})
+            self._producer = Producer({**DEFAULTS, **properties, **told})
         except (KafkaException, ValueError, TypeError) as error:
             raise client_error("producer", error) from error
 
@@ -50,9 +56,9 @@ class KafkaPublisher:
 
         Raises BrokerError when an earlier message failed or one of these can never be delivered.
         """
-        self._raise_failures()
+        self._failures.raise_any()
         for message in messages:
-            self._produce(message)
+            produce(self._producer, message, self._failures.note)
         self._producer.poll(0)
 
     def flush(self) -> None:
@@ -60,7 +66,7 @@ class KafkaPublisher:
         # In slices, so that a signal is handled meanwhile; librdkafka itself ends the wait by failing what is late.
         while self._producer.flush(_FLUSH_POLL_SECONDS):
             pass
-        self._raise_failures()
+        self._failures.raise_any()
 
     def partitions(self, topic: str) -> int:
         """Number of partitions of `topic`, asked once. Raises BrokerError when it does not exist."""
@@ -68,9 +74,11 @@ class KafkaPublisher:
             try:
                 found = self._producer.list_topics(topic, timeout=self._timeout_seconds).topics[topic]
             except KafkaException as error:
-                raise BrokerError(explain(error.args[0], topic)) from error
+                self._producer.poll(0)
+                cause = self._causes.of(error.args[0])
+                raise broker_error(cause, explain(cause, topic)) from error
             if found.error is not None:
-                raise BrokerError(explain(found.error, topic))
+                raise broker_error(found.error, explain(found.error, topic))
             self._partitions[topic] = len(found.partitions)
         return self._partitions[topic]
 
@@ -78,38 +86,55 @@ class KafkaPublisher:
         """Deliver what is queued, then stop. Raises BrokerError like `flush`."""
         self.flush()
 
-    def _produce(self, message: Outgoing) -> None:
-        # librdkafka's own defaults: -1 lets the partitioner choose, 0 means now.
-        partition = -1 if message.partition is None else message.partition
-        timestamp_ms = message.timestamp_ms or 0
-        headers: list[tuple[str, str | bytes | None]] = [*message.headers.items()]
-        while True:
-            try:
-                self._producer.produce(
-                    message.topic,
-                    value=message.value,
-                    key=message.key,
-                    partition=partition,
-                    timestamp=timestamp_ms,
-                    headers=headers,
-                    on_delivery=self._delivered,
-                )
-            except BufferError:
-                self._producer.poll(_FULL_POLL_SECONDS)
-            except KafkaException as error:
-                raise BrokerError(f"not published: {explain(error.args[0], message.topic)}") from error
-            else:
-                return
 
-    def _delivered(self, error: KafkaError | None, message: KafkaMessage) -> None:
-        if error is not None:
-            self._failures += 1
-            reason = explain(error, message.topic())
-            if reason not in self._failed:
-                self._failed.append(reason)
+class Failures:
+    """What became of messages that were queued, told by the client's callback."""
 
-    def _raise_failures(self) -> None:
-        if self._failures:
-            count, reasons = self._failures, "; ".join(self._failed)
-            self._failures, self._failed = 0, []
-            raise BrokerError(f"{count} message(s) not delivered: {reasons}")
+    def __init__(self) -> None:
+        self._count = 0
+        self._reasons: dict[str, KafkaError] = {}
+
+    def note(self, error: KafkaError | None, message: KafkaMessage) -> None:
+        """The callback for a delivery. What is purged failed for a reason that is told elsewhere."""
+        if error is not None and error.code() not in _PURGED:
+            self._count += 1
+            self._reasons.setdefault(explain(error, message.topic()), error)
+
+    def forget(self) -> None:
+        self._count, self._reasons = 0, {}
+
+    def raise_any(self) -> None:
+        """Raise BrokerError for what failed since this was asked last; one that waiting does not mend decides its kind."""
+        count, reasons = self._count, self._reasons
+        if not count:
+            return
+        self.forget()
+        errors = [broker_error(error, reason) for reason, error in reasons.items()]
+        worst = next((e for e in errors if not isinstance(e, TransientError)), errors[0])
+        raise type(worst)(f"{count} message(s) not delivered: {'; '.join(reasons)}")
+
+
+def produce(producer: Producer, message: Outgoing, on_delivery: OnDelivery | None = None) -> None:
+    """Queue one message, waiting while the queue is full. Raises BrokerError when it can never be delivered."""
+    # librdkafka's own defaults: -1 lets the partitioner choose, 0 means now.
+    partition = -1 if message.partition is None else message.partition
+    timestamp_ms = message.timestamp_ms or 0
+    headers: list[tuple[str, str | bytes | None]] = [*message.headers.items()]
+    while True:
+        try:
+            producer.produce(
+                message.topic,
+                value=message.value,
+                key=message.key,
+                partition=partition,
+                timestamp=timestamp_ms,
+                headers=headers,
+                on_delivery=on_delivery,
+            )
+        except BufferError:
+            producer.poll(_FULL_POLL_SECONDS)
+        except KafkaException as error:
+            refused = error.args[0]
+            raise broker_error(refused, f"not published: {explain(refused, message.topic)}") from error
+        else:
+            return

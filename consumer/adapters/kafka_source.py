@@ -1,38 +1,38 @@
 """Source over Kafka: a member of a consumer group, one synchronous client.
 
-Delivery is at-least-once: a position counts as done only once `commit` said so. Partitions move cooperatively, so a
-rebalance takes nothing from a consumer that keeps its partitions.
+A position counts as done only once `commit`, or a transaction, said so. Partitions move one by one, so a rebalance
+takes nothing from a consumer that keeps its partitions.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from consumer.adapters.kafka_errors import client_error, explain, is_end, is_hopeless, is_passing, is_rebalance
+from consumer.adapters import kafka_offsets
+from consumer.adapters.kafka_errors import (
+    broker_error,
+    client_error,
+    explain,
+    is_end,
+    is_hopeless,
+    is_passing,
+    is_rebalance,
+)
+from consumer.adapters.kafka_group import NEWER, Properties, classic, consumer_config
 from consumer.adapters.kafka_messages import received_message
 from consumer.errors import BrokerError
 from consumer.records import Message, Position
 
 Partition = tuple[str, int]
-Properties = Mapping[str, str | int | float | bool]
 OnAssigned = Callable[[Sequence[Partition]], Mapping[Partition, int]]
 OnRevoked = Callable[[Sequence[Partition], bool], None]
 
-_DEFAULTS: Final[Properties] = {
-    "auto.offset.reset": "earliest",
-    "isolation.level": "read_committed",
-    # Without events for the end of a partition a lag would never reach 0 behind a transaction's control record.
-    "enable.partition.eof": True,
-    # How long a client whose queue was full waits before it fetches again; the default of a second starves a fast loop.
-    "fetch.queue.backoff.ms": 20,
-    "queued.max.messages.kbytes": 32768,
-}
-_LEADER_WAIT_SECONDS: Final = 0.1
+_HEED_SECONDS: Final = 0.1
 _log = structlog.get_logger(__name__)
 _client_log = logging.getLogger("librdkafka")
 
@@ -76,14 +76,16 @@ class KafkaSource:
         self._failure: Exception | None = None
         self._topics_found = False
         self._trouble = ""
+        self._outage = ""
+        self.outages = 0
+        """How often no broker answered any more."""
+        # Partitions that went since `keep_alive` was called last.
+        self._gone: set[Partition] = set()
         self._closed = False
-        try:
-            self._consumer = Consumer(
-                {**_config(properties, group), "error_cb": self._note_error, "logger": _client_log}
-            )
-            self._consumer.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
-        except (KafkaException, ValueError, TypeError) as error:
-            raise client_error("consumer", error) from error
+        self._config = consumer_config(properties, group)
+        # The newer protocol was nobody's choice, and has not worked yet.
+        self._may_fall_back = self._config["group.protocol"] == NEWER and "group.protocol" not in properties
+        self._consumer = self._joining()
 
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Message]:
         """Wait up to `timeout_seconds` for a first message, then take what is there, `max_records` at most.
@@ -93,6 +95,7 @@ class KafkaSource:
         """
         if self._closed:
             raise BrokerError("this source is closed")
+        self._look_for_brokers()
         if not self._topics_found and not self._find_topics(timeout_seconds):
             return []
         self._start_again()
@@ -122,15 +125,55 @@ class KafkaSource:
                 done[partition] = max(done.get(partition, 0), position.offset + 1)
         if not done:
             return
-        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in done.items()]
+        reached = [TopicPartition(topic, number, offset) for (topic, number), offset in done.items()]
         try:
-            answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+            answers = self._consumer.commit(offsets=reached, asynchronous=False)
         except KafkaException as error:
-            self._judge_commit(error.args[0], offsets)
+            self._judge_commit(error.args[0], reached)
             return
         for answer in answers or ():
             if answer.error is not None:
                 self._judge_commit(answer.error, [answer])
+
+    def offsets(self, positions: Sequence[Position]) -> list[TopicPartition]:
+        """What a transaction commits for everything up to and including each position."""
+        return [TopicPartition(p.topic, p.partition, p.offset + 1) for p in positions]
+
+    def group_metadata(self) -> Any:
+        """Who this member is, for a transaction to be refused once the group has let it go."""
+        return self._consumer.consumer_group_metadata()
+
+    def committed(self, topic: str, partition: int) -> int:
+        """Offset after the last that the group has committed, 0 for none.
+
+        A transaction that is to commit one is waited for. Raises BrokerAwayError when that takes too long.
+        """
+        return kafka_offsets.committed(self._consumer, (topic, partition), self._timeout_seconds) or 0
+
+    def keep_alive(self) -> Collection[Partition]:
+        """Heed the group for a moment while nothing is taken; returns the partitions that went, perhaps to come back.
+
+        librdkafka lets a member go that has not polled for `max.poll.interval.ms`. What a callback raises is raised by
+        the next poll.
+        """
+        if self._closed:
+            return ()
+        self._gone.clear()
+        held = [TopicPartition(*p) for p in self._assigned]
+        try:
+            if held:
+                self._consumer.pause(held)
+            self._receive(1, _HEED_SECONDS)
+            if staying := [TopicPartition(*p) for p in self._assigned - self._unstarted]:
+                self._consumer.resume(staying)
+        except KafkaException as error:
+            self._fail(broker_error(error.args[0], explain(error.args[0])))
+        return set(self._gone)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes, while no broker answers; else empty."""
+        return self._outage
 
     def lag(self) -> Mapping[Partition, int]:
         """Messages between what was delivered and the end, per assigned partition; asks no broker once fetching.
@@ -152,7 +195,7 @@ class KafkaSource:
 
     def high_watermark(self, topic: str, partition: int) -> int:
         """Offset after the last message of a partition, asked of its leader now. Raises BrokerError."""
-        return self._ask_marks((topic, partition))[1]
+        return kafka_offsets.ends(self._consumer, (topic, partition), self._timeout_seconds)[1]
 
     def position(self, topic: str, partition: int) -> int | None:
         """Next offset to be delivered, None before the first fetch.
@@ -160,7 +203,10 @@ class KafkaSource:
         At the end of a partition it equals the high watermark, also behind a transaction's control record, which is
         never delivered as a message: compare this, not message offsets, to know that a replay is complete.
         """
-        return self._next.get((topic, partition))
+        waiting = (
+            m.position.offset for m in self._ready if (m.position.topic, m.position.partition) == (topic, partition)
+        )
+        return next(waiting, self._next.get((topic, partition)))
 
     def close(self) -> None:
         """Leave the group; `on_revoked` is called for what is still assigned. May be called twice."""
@@ -174,6 +220,22 @@ class KafkaSource:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    def _joining(self) -> Consumer:
+        try:
+            consumer = Consumer({**self._config, "error_cb": self._note_error, "logger": _client_log})
+            consumer.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+        except (KafkaException, ValueError, TypeError) as error:
+            raise client_error("consumer", error) from error
+        return consumer
+
+    def _fall_back(self) -> None:
+        """Join anew under the classic protocol: the brokers do not speak the newer one."""
+        _log.info("classic_group_protocol", group=self._config["group.id"])
+        self._may_fall_back = False
+        self._config = classic(self._config)
+        self._consumer.close()
+        self._consumer = self._joining()
 
     def _find_topics(self, timeout_seconds: float) -> bool:
         # Under the newer group protocol a missing topic is no error: nothing would ever be assigned, in silence.
@@ -192,12 +254,21 @@ class KafkaSource:
 
     def _take(self, limit: int, timeout_seconds: float) -> None:
         try:
-            received = self._consumer.consume(limit, timeout_seconds)
+            self._receive(limit, timeout_seconds)
         except KafkaException as error:
-            raise BrokerError(explain(error.args[0])) from error
-        for raw in received:
-            if raw.error() is not None:
-                self._judge(raw)
+            raise broker_error(error.args[0], explain(error.args[0])) from error
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _receive(self, limit: int, timeout_seconds: float) -> None:
+        for raw in self._consumer.consume(limit, timeout_seconds):
+            error = raw.error()
+            if error is not None and error.code() == KafkaError._FATAL and self._may_fall_back:
+                self._fall_back()
+                return
+            if error is not None:
+                self._judge(error, raw)
                 continue
             self._trouble = ""
             message = received_message(raw)
@@ -205,40 +276,52 @@ class KafkaSource:
             if partition in self._assigned and partition not in self._unstarted:
                 self._next[partition] = message.position.offset + 1
                 self._ready.append(message)
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
 
-    def _judge(self, raw: KafkaMessage) -> None:
-        error, topic, partition, offset = raw.error(), raw.topic(), raw.partition(), raw.offset()
-        if error is None or partition is None or topic is None:
-            return
-        if is_end(error):
+    def _look_for_brokers(self) -> None:
+        """While no broker answered, ask whether one does again: librdkafka does not tell."""
+        if self._outage:
+            try:
+                self._consumer.list_topics(self._topics[0], timeout=1.0)
+            except KafkaException as error:
+                self._outage = explain(error.args[0])
+            else:
+                self._outage = ""
+
+    def _judge(self, error: KafkaError, raw: KafkaMessage) -> None:
+        topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
+        if partition is None or topic is None:
+            # of no partition: the group refuses this client, or the client is beyond repair
+            if error.code() == KafkaError._FATAL or is_hopeless(error):
+                self._fail(BrokerError(explain(error)))
+        elif is_end(error):
             if offset is not None and (topic, partition) in self._assigned:
                 self._next[topic, partition] = offset
         elif is_passing(error):
             _log.warning("consume_retried", topic=topic, partition=partition, error=explain(error))
         else:
-            self._fail(BrokerError(explain(error, f"{topic}/{partition}" if partition >= 0 else topic)))
+            self._fail(broker_error(error, explain(error, f"{topic}/{partition}" if partition >= 0 else topic)))
 
     def _fail(self, error: Exception) -> None:
         # The first is the cause; poll raises it once everything received beside it is kept.
         if self._failure is None:
             self._failure = error
 
-    def _judge_commit(self, error: KafkaError, offsets: Sequence[TopicPartition]) -> None:
-        where = ", ".join(f"{o.topic}/{o.partition}" for o in offsets)
+    def _judge_commit(self, error: KafkaError, reached: Sequence[TopicPartition]) -> None:
+        where = ", ".join(f"{o.topic}/{o.partition}" for o in reached)
         if is_rebalance(error):
             _log.warning("commit_lost_to_rebalance", partitions=where, error=explain(error))
             return
-        raise BrokerError(f"commit of {where}: {explain(error)}")
+        raise broker_error(error, f"commit of {where}: {explain(error)}")
 
     def _note_error(self, error: KafkaError) -> None:
         # Runs inside consume(). What only needs waiting is librdkafka's to repair; it is told once per outage.
         if is_hopeless(error):
             self._fail(BrokerError(explain(error)))
-        else:
-            self._warn(explain(error))
+            return
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.outages += not self._outage
+            self._outage = explain(error)
+        self._warn(explain(error))
 
     def _warn(self, trouble: str) -> None:
         # librdkafka repeats itself at every attempt to connect.
@@ -247,10 +330,13 @@ class KafkaSource:
         self._trouble = trouble
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._may_fall_back = False
         came = [(p.topic, p.partition) for p in partitions]
         self._assigned.update(came)
         try:
             consumer.incremental_assign(self._started(came))
+            # librdkafka remembers of a partition that went that it was paused
+            consumer.resume([TopicPartition(*p) for p in came])
         except Exception as error:  # noqa: BLE001 - librdkafka's C frames must not be unwound; poll raises it
             self._fail(error)
             # The rebalance has to be completed all the same; held still until on_assigned succeeds.
@@ -297,6 +383,7 @@ class KafkaSource:
             self._fail(error)
         self._assigned.difference_update(gone)
         self._unstarted.difference_update(gone)
+        self._gone.update(gone)
         self._ready = [m for m in self._ready if (m.position.topic, m.position.partition) in self._assigned]
         for partition in gone:
             self._next.pop(partition, None)
@@ -304,32 +391,7 @@ class KafkaSource:
 
     def _start(self, partition: Partition) -> int:
         if partition not in self._next:
-            committed = self._consumer.committed([TopicPartition(*partition)], timeout=self._timeout_seconds)[0].offset
-            self._next[partition] = committed if committed >= 0 else self._ask_marks(partition)[0]
+            start = kafka_offsets.committed(self._consumer, partition, self._timeout_seconds)
+            first = kafka_offsets.ends(self._consumer, partition, self._timeout_seconds)[0] if start is None else start
+            self._next[partition] = first
         return self._next[partition]
-
-    def _ask_marks(self, partition: Partition) -> tuple[int, int]:
-        where = f"ends of {partition[0]}/{partition[1]}"
-        deadline = time.monotonic() + self._timeout_seconds
-        while True:
-            try:
-                marks = self._consumer.get_watermark_offsets(
-                    TopicPartition(*partition), timeout=self._timeout_seconds, cached=False
-                )
-                break
-            except KafkaException as error:
-                # A topic made a moment ago, or a leader that moves: what the client knows of it is refreshed meanwhile.
-                if not is_passing(error.args[0]) or time.monotonic() > deadline:
-                    raise BrokerError(f"{where}: {explain(error.args[0], partition[0])}") from error
-                time.sleep(_LEADER_WAIT_SECONDS)
-        if marks is None:
-            raise BrokerError(f"{where}: no answer in {self._timeout_seconds:g} s; check that Kafka is running")
-        return marks
-
-
-def _config(properties: Properties, group: str) -> dict[str, str | int | float | bool]:
-    config = {"group.id": group, **_DEFAULTS, **properties, "enable.auto.commit": False}
-    if config.get("group.protocol") != "consumer":
-        # Under the newer protocol the broker chooses the assignor, and librdkafka refuses the property.
-        config.setdefault("partition.assignment.strategy", "cooperative-sticky")
-    return config

@@ -1,11 +1,12 @@
 """Topics as an operator sees them: create what is missing, describe what is there, check that brokers answer."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are exported at run time
     AdminClient,
     ClusterMetadata,
@@ -14,12 +15,17 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are ex
     ResourceType,
 )
 
+from consumer.adapters.kafka_causes import Causes
 from consumer.adapters.kafka_errors import client_error, explain, is_passing
 from consumer.errors import BrokerError, SettingsError
 
 Properties = Mapping[str, str | int | float | bool]
 BROKER_DEFAULT: Final = -1
 _TIMEOUT_SECONDS: Final = 15.0
+_IN_PROCESS: Final = "mockCluster"
+"""How the cluster id of librdkafka's own broker begins."""
+_SLICE_SECONDS: Final = 1.0
+"""Of the wait for an answer, at first, then twice as long: after each it is looked whether there is a reason that none comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ def create(properties: Properties, specs: Sequence[TopicSpec]) -> list[tuple[str
     if not specs:
         return []
     admin = _admin(properties)
+    _metadata(admin, _TIMEOUT_SECONDS)  # says why nobody answers; the call below would not
     wanted = [
         NewTopic(s.name, num_partitions=s.partitions, replication_factor=s.replication, config=dict(s.config))
         for s in specs
@@ -102,28 +109,76 @@ def describe(properties: Properties, names: Sequence[str]) -> Mapping[str, Topic
     }
 
 
+def identity(properties: Properties, name: str) -> str:
+    """The broker's own id of a topic, another one when it is deleted and made anew; empty where brokers give none.
+
+    Raises BrokerError, also when there is no such topic.
+    """
+    admin = _admin(properties)
+    if str(_metadata(admin, _TIMEOUT_SECONDS).cluster_id).startswith(_IN_PROCESS):
+        return ""  # it would not answer
+    try:
+        asked = admin.describe_topics(TopicCollection([name]), request_timeout=_TIMEOUT_SECONDS)
+        found = asked[name].result().topic_id
+    except KafkaException as error:
+        raise _admin_error(f"describing topic {name}", error) from error
+    # twelve bytes of nothing are what a broker older than the ids answers with
+    return (
+        ""
+        if found is None or not (found.get_most_significant_bits() or found.get_least_significant_bits())
+        else str(found)
+    )
+
+
+def configuration(properties: Properties, name: str) -> Mapping[str, str]:
+    """Every setting of a topic as it is in force, the broker's defaults included. Raises BrokerError."""
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    admin = _admin(properties)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=_TIMEOUT_SECONDS)[resource].result()
+    except KafkaException as error:
+        raise _admin_error(f"describing topic {name}", error) from error
+    return {key: entry.value for key, entry in entries.items() if entry.value is not None}
+
+
 def check(properties: Properties, timeout_seconds: float) -> ClusterState:
     """Who answers at `bootstrap.servers`. Raises BrokerError after `timeout_seconds` with no answer."""
     metadata = _metadata(_admin(properties), timeout_seconds)
     return ClusterState(str(metadata.cluster_id), len(metadata.brokers))
 
 
-def _admin(properties: Properties) -> AdminClient:
-    try:
+class _Admin(AdminClient):
+    """A client that knows why it is not let in."""
+
+    def __init__(self, properties: Properties) -> None:
+        self.causes = Causes()
         # What fails is raised; librdkafka itself would write the reason to standard error, twenty times a second.
-        return AdminClient({"log_level": 0, **properties})
+        config: dict[str, Any] = {"log_level": 0, **properties, "error_cb": self.causes}
+        super().__init__(config)
+
+
+def _admin(properties: Properties) -> _Admin:
+    try:
+        return _Admin(properties)
     except (KafkaException, ValueError, TypeError) as error:
         raise client_error("admin client", error) from error
 
 
-def _metadata(admin: AdminClient, timeout_seconds: float) -> ClusterMetadata:
-    try:
-        return admin.list_topics(timeout=timeout_seconds)
-    except KafkaException as error:
-        raise _admin_error("asking for the cluster", error) from error
+def _metadata(admin: _Admin, timeout_seconds: float) -> ClusterMetadata:
+    deadline, wait = time.monotonic() + timeout_seconds, _SLICE_SECONDS
+    while True:
+        try:
+            return admin.list_topics(timeout=min(wait, timeout_seconds))
+        except KafkaException as error:
+            admin.poll(0)
+            cause = admin.causes.of(error.args[0])
+            left = deadline - time.monotonic()
+            if cause is not error.args[0] or left <= 0:
+                raise _admin_error("asking for the cluster", KafkaException(cause)) from error
+            wait = max(0.1, min(2 * wait, left))
 
 
-def _partitions(admin: AdminClient, names: Sequence[str]) -> dict[str, int]:
+def _partitions(admin: _Admin, names: Sequence[str]) -> dict[str, int]:
     # All topics are asked for, because naming a missing one may create it on a cluster that allows that.
     topics = _metadata(admin, _TIMEOUT_SECONDS).topics if names else {}
     return {name: len(topics[name].partitions) for name in names if name in topics}

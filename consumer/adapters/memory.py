@@ -8,7 +8,7 @@ MemorySource(broker, "encode", ["signups"]).poll(512, 1.0)
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from threading import Condition
 from typing import Final
@@ -207,6 +207,22 @@ class MemorySource:
     def position(self, topic: str, partition: int) -> int | None:
         """Next offset to be delivered, None when the partition is not assigned."""
         return self._next.get((topic, partition))
+
+    def committed(self, topic: str, partition: int) -> int:
+        """Offset after the last that the group has committed, 0 for none."""
+        return self._group.committed.get((topic, partition), 0)
+
+    def keep_alive(self) -> Collection[Partition]:
+        """Heed the group for a moment; returns the partitions that went. Raises what the callbacks raise."""
+        with self._broker.changed:
+            before = set(self._next)
+            self._rebalance()
+            return before - self._next.keys()
+
+    @property
+    def trouble(self) -> str:
+        """Never any."""
+        return ""
 
     def close(self) -> None:
         """Leave the group; `on_revoked` is called for what was held. May be called twice."""

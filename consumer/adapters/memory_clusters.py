@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from consumer.errors import FencedError
-from consumer.ports import Known, Neighbourhood, moved_scope
+from consumer.ports import Known, Neighbourhood, lost_writes, moved_scope
 from consumer.records import (
     Cluster,
     Evidence,
@@ -20,6 +20,7 @@ from consumer.records import (
     ScopeUpdate,
     Verdict,
 )
+from consumer.recovery.contents import Contents
 
 _Value = TypeVar("_Value")
 
@@ -61,8 +62,14 @@ class MemoryClusters:
         self._epochs[partition] = self._epochs.get(partition, 0) + 1
         return self._epochs[partition]
 
+    def epochs(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        return {partition: self._epochs.get(partition, 0) for partition in partitions}
+
     def scopes(self, partition: int) -> Sequence[str]:
         return sorted(self._partitions.get(partition, ()))
+
+    def applied(self, scope: str, partition: int) -> int:
+        return self._scopes.get(scope, _Scope()).applied.get(partition, -1)
 
     def claim(self, scope: str, partition: int, epoch: int) -> int:
         self._partitions.setdefault(partition, set()).add(scope)
@@ -105,10 +112,15 @@ class MemoryClusters:
     def beliefs(self, scope: str) -> bytes | None:
         return self._scopes.get(scope, _Scope()).beliefs
 
-    def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
+    def apply(
+        self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None
+    ) -> bool:
         held = self._owned(scope, epoch)
-        if held.applied.get(partition, -1) >= offset:
+        last = held.applied.get(partition, -1)
+        if last >= offset:
             return False
+        if after is not None and last != after:
+            raise lost_writes(scope, last, after)
         _patch(held.records, update.records)
         _patch(held.assignments, update.assignments)
         _write_clusters(held, update)
@@ -140,6 +152,26 @@ class MemoryClusters:
 
     def assignment(self, scope: str, record_id: str) -> str | None:
         return self._scopes.get(scope, _Scope()).assignments.get(record_id)
+
+    def contents(self, scope: str) -> Contents:
+        """Everything of one scope; not copied, so nothing of it may be changed while this store is in use."""
+        held = self._scopes.get(scope, _Scope())
+        return Contents(
+            applied=held.applied,
+            records=held.records,
+            assignments=held.assignments,
+            clusters={cid: _whole(held, cid) for cid in held.clusters},
+            edges=held.edges,
+            verdicts=held.verdicts,
+            redo=list(held.redo),
+            outbox=list(held.outbox.values()),
+            beliefs=held.beliefs,
+            erased={record_id: position for record_id, (position, _) in held.erased.items()},
+        )
+
+    def mark(self, scope: str) -> object:
+        held = self._scopes.get(scope, _Scope())
+        return dict(held.applied), held.sequence, len(held.outbox), len(held.redo)
 
     def _erased(self, held: _Scope, records: Sequence[str]) -> dict[str, Position]:
         now = self._clock()

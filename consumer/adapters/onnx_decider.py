@@ -1,8 +1,9 @@
 """A fitted decider: an ONNX graph that says what each modality adds to the log-odds, and what its fitting saw.
 
 The folder holds `model.onnx` and `spec.json`, written by `python -m export fusion`. The graph takes `similarities`
-float32 [n, m], `present` float32 [n, m] (0 or 1) and `crowding` float32 [n, c], and gives `log_odds` float32 [n, 1 + m + c]:
-of the base rate, of each modality, of each crowding term. It computes in float64, so a pair does not depend on its batch.
+float32 [n, m], `present` float32 [n, m] (0 or 1), `crowding` float32 [n, c] and, if it weighs quality, `quality` float32
+[n, 1], and gives `log_odds` float32 [n, 1 + m + c (+ 1)]: of the base rate, of each modality, of each crowding term, of
+quality. It computes in float64, so a pair does not depend on its batch.
 """
 
 import math
@@ -31,25 +32,31 @@ class OnnxDecider:
             self.modalities: Sequence[str] = [str(name) for name in spec["modalities"]]
             terms = spec["crowding"]
             self.crowding: Mapping[str, float] = {str(t["modality"]): float(t["similarity"]) for t in terms}
+            self.quality = bool(spec.get("quality"))
             usual = [float(t["usual"]) for t in terms]
-            self.expectations = Expectations(usual, float(spec["base_rate"]), float(spec["damping"]))
+            self.expectations = Expectations(
+                [*usual, *([None] if self.quality else [])], float(spec["base_rate"]), float(spec["damping"])
+            )
             digest = str(spec["sha256"]["model.onnx"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{folder / 'spec.json'}: {error!r}; export the decider again") from error
-        _check(folder, self.modalities, self.crowding, self.expectations)
+        _check(folder, self.modalities, self.crowding, self.expectations, len(usual))
+        self._terms = len(self.expectations.usual)
         self.fingerprint = digest
         model = verified(folder / "model.onnx", digest)
         self._session = Session(model, folder, providers=[CPU], threads=1)
         self._folder = folder
         nothing = np.zeros((1, len(self.modalities)), np.float32)
-        self.weigh(nothing, nothing > 0, np.zeros((1, len(terms))))  # what cannot run is refused now
+        self.weigh(nothing, nothing > 0, np.zeros((1, self._terms)))  # what cannot run is refused now
 
-    def weigh(self, similarities: Floats, present: Bools, crowding: Doubles) -> Doubles:
+    def weigh(self, similarities: Floats, present: Bools, beyond: Doubles) -> Doubles:
         """See `consumer.fusion.Decider`. Raises ModelError."""
+        crowding, quality = np.split(beyond, [len(self.crowding)], axis=1)
         inputs = {"similarities": similarities, "present": present, "crowding": crowding}
+        inputs |= {"quality": quality} if self.quality else {}
         given = {name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()}
         log_odds = self._session.run("log_odds", given).astype(np.float64)
-        wanted = len(similarities), 1 + len(self.modalities) + len(self.crowding)
+        wanted = len(similarities), 1 + len(self.modalities) + self._terms
         if log_odds.shape != wanted:
             raise ModelError(f"{self._folder}: gives {log_odds.shape} numbers for {wanted}; export the decider again")
         return log_odds
@@ -66,11 +73,13 @@ def _read(folder: Path) -> Mapping[str, Any]:
     return spec
 
 
-def _check(folder: Path, modalities: Sequence[str], crowding: Mapping[str, float], expected: Expectations) -> None:
+def _check(
+    folder: Path, modalities: Sequence[str], crowding: Mapping[str, float], expected: Expectations, terms: int
+) -> None:
     sound = 0 < expected.base_rate < 1 and 0 <= expected.damping <= 1
     sound &= len(set(modalities)) == len(modalities) and set(crowding) <= set(modalities)
-    sound &= len(crowding) == len(expected.crowding) and all(-1 <= cosine <= 1 for cosine in crowding.values())
-    if not sound or not all(0 <= usual < math.inf for usual in expected.crowding):
+    sound &= len(crowding) == terms and all(-1 <= cosine <= 1 for cosine in crowding.values())
+    if not sound or not all(usual is None or 0 <= usual < math.inf for usual in expected.usual):
         raise ModelError(
             f"{folder / 'spec.json'}: base_rate, damping, crowding or modalities make no sense; export the decider again"
         )

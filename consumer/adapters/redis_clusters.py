@@ -12,7 +12,7 @@ import msgpack
 from consumer.adapters import redis_layout as layout
 from consumer.adapters.redis_connection import RedisConnection, Script
 from consumer.errors import FencedError, SettingsError, StoreError
-from consumer.ports import Known, Neighbourhood, moved_scope
+from consumer.ports import Known, Neighbourhood, lost_writes, moved_scope
 from consumer.records import Cluster, Evidence, OutboxEntry, Position, Retired, ScopeUpdate, Verdict
 
 # `apply` must not fail between two writes, so each command it uses is tried here in a form that changes nothing: an
@@ -43,7 +43,9 @@ local head, outbox, redo = KEYS[1], KEYS[2], KEYS[3]
 local stored = redis.call('HGET', head, 'epoch') or '0'
 if tonumber(stored) ~= tonumber(ARGV[1]) then return {'fenced', stored} end
 local applied = 'applied:' .. ARGV[2]
-if tonumber(redis.call('HGET', head, applied) or '-1') >= tonumber(ARGV[3]) then return {'before'} end
+local last = redis.call('HGET', head, applied) or '-1'
+if tonumber(last) >= tonumber(ARGV[3]) then return {'before'} end
+if ARGV[8] ~= '' and last ~= ARGV[8] then return {'behind', last} end
 local commands, entries = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
 local done, again = cmsgpack.unpack(ARGV[6]), cmsgpack.unpack(ARGV[7])
 redis.call('HSET', head, applied, ARGV[3])
@@ -80,7 +82,8 @@ return found
 class RedisClusters:
     """Implements `consumer.ports.ClusterStore`. Several processes may share a server, and several profiles a prefix.
 
-    `key` (16 to 64 secret bytes) hides the ids of erased records, which are remembered for `erased_ttl_seconds`.
+    `key` (16 to 64 secret bytes) hides the ids of erased records, which are remembered for `erased_ttl_seconds`
+    (None: without end).
     A call waits `timeout_seconds` for its answer, twice at most; see `RedisConnection` for `url`. It connects at the
     first call. Raises SettingsError for arguments that make no sense.
 
@@ -93,7 +96,7 @@ class RedisClusters:
         *,
         profile: str,
         key: bytes,
-        erased_ttl_seconds: int,
+        erased_ttl_seconds: int | None,
         prefix: str = "dedup",
         cluster: bool = False,
         connect_timeout_seconds: float = 3.0,
@@ -111,8 +114,18 @@ class RedisClusters:
     def take_epoch(self, partition: int) -> int:
         return int(self._redis.execute("HINCRBY", self._epochs_name(), partition, 1))
 
+    def epochs(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        if not partitions:
+            return {}
+        newest = self._redis.execute("HMGET", self._epochs_name(), *partitions)
+        return {partition: int(epoch or 0) for partition, epoch in zip(partitions, newest, strict=True)}
+
     def scopes(self, partition: int) -> Sequence[str]:
         return sorted(scope.decode() for scope in self._redis.execute("SMEMBERS", self._scopes_name(partition)))
+
+    def applied(self, scope: str, partition: int) -> int:
+        found = self._redis.execute("HGET", self._names(scope).head, f"applied:{partition}")
+        return -1 if found is None else int(found)
 
     def claim(self, scope: str, partition: int, epoch: int) -> int:
         # Another slot, so another command, and first: a scope that is claimed but not listed would be lost from
@@ -171,14 +184,19 @@ class RedisClusters:
         first, waiting = self._redis.pipeline([("ZRANGE", name, 0, count - 1), ("ZCARD", name)])
         return [record.decode() for record in first[:count]], int(waiting)
 
-    def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
+    def apply(
+        self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None
+    ) -> bool:
         writes = layout.Writes(self._names(scope), update, self._erased_ttl_seconds)
         entries = [layout.entry_value(entry) for entry in update.outbox]
         # Redis' cmsgpack knows the older format only, in which text and bytes are one type.
         parts = writes.commands, entries, list(update.redo_dropped), list(update.redo_put)
         packed = [msgpack.packb(part, use_bin_type=False) for part in parts]
-        status, *value = self._redis.run(_APPLY, writes.keys, [epoch, partition, offset, *packed])
+        expected = "" if after is None else after
+        status, *value = self._redis.run(_APPLY, writes.keys, [epoch, partition, offset, *packed, expected])
         _unfence(scope, epoch, status, *value)
+        if status == b"behind" and after is not None:
+            raise lost_writes(scope, int(value[0]), after)
         return bool(status == b"applied")
 
     def outbox(self, scope: str) -> Sequence[tuple[int, OutboxEntry]]:
@@ -274,13 +292,13 @@ def _unfence(scope: str, epoch: int, status: bytes, value: bytes = b"") -> None:
         )
 
 
-def _check(prefix: str, key: bytes, erased_ttl_seconds: int) -> None:
+def _check(prefix: str, key: bytes, erased_ttl_seconds: int | None) -> None:
     faults = []
     if not re.fullmatch(r"[^{}\s]+", prefix):
         faults.append(f"prefix: {prefix!r} must not be empty nor hold braces or spaces")
     if not 16 <= len(key) <= 64:
         faults.append(f"key: {len(key)} bytes; use 16 to 64 random bytes")
-    if erased_ttl_seconds < 1:
+    if erased_ttl_seconds is not None and erased_ttl_seconds < 1:
         faults.append(f"erased_ttl_seconds: {erased_ttl_seconds}; use 1 or more")
     if faults:
         raise SettingsError("Redis cluster store:\n" + "\n".join(faults))

@@ -1,7 +1,7 @@
 """A Redis or Redis Cluster that speaks of its troubles in errors of ours, and never of its password."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha1
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from redis.backoff import ExponentialBackoff
 from redis.connection import ConnectionPool
 from redis.retry import Retry
 
+from consumer.adapters.redis_sentinel import SentinelUrl
 from consumer.errors import SettingsError, StoreError
 
 Command = tuple[Any, ...]
@@ -70,8 +71,8 @@ class Script:
 class RedisConnection:
     """Commands, pipelines and scripts on one Redis, or on the Redis Cluster that `url` is a node of.
 
-    `url` is redis://, rediss:// or unix://, with an ACL user and the query options of redis-py where needed. It
-    connects at the first call. Each call waits at most `timeout_seconds` for an answer and tries a second time on a
+    `url` is redis://, rediss://, unix:// or redis+sentinel:// (see `SentinelUrl`), with an ACL user and the query
+    options of redis-py where needed. It connects at the first call. Each call waits at most `timeout_seconds` for an answer and tries a second time on a
     new connection, so whatever is sent must bear to be done twice.
 
     Raises SettingsError for a URL that cannot be used. Calls raise StoreError.
@@ -111,6 +112,15 @@ class RedisConnection:
 
         return self._guard(call)
 
+    def scan(self, pattern: str) -> Iterator[bytes]:
+        """The keys that match a glob, of every node, each once; one that comes or goes meanwhile may be missed."""
+        keys = self._guard(lambda: self._connected().scan_iter(pattern, count=1000))
+        seen: set[bytes] = set()
+        while (key := self._guard(lambda: next(keys, None))) is not None:
+            if key not in seen:
+                seen.add(key)
+                yield key
+
     def info(self) -> Mapping[str, Any]:
         """What a server (in a cluster: one of its nodes) says of itself, with its CONFIG where that is allowed."""
 
@@ -135,6 +145,9 @@ class RedisConnection:
 
     def _connected(self) -> Any:
         if self._client is None:
+            if (sentinel := SentinelUrl.parse(self._url)) is not None:
+                self._client = sentinel.client(self._options)
+                return self._client
             kind: Any = RedisCluster if self._cluster else Redis
             self._client = kind.from_url(self._url, **self._options)  # a cluster client asks for the slots at once
         return self._client
@@ -183,6 +196,8 @@ def _code(error: Exception, said: str) -> str | None:
 def _address(url: str) -> str:
     """The URL without what may hold a secret: user, password and query."""
     try:
+        if (sentinel := SentinelUrl.parse(url)) is not None:
+            return f"{sentinel.primary} of " + ",".join(f"{host}:{port}" for host, port in sentinel.sentinels)
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
@@ -193,13 +208,15 @@ def _address(url: str) -> str:
 
 def _check(url: str, options: Mapping[str, Any], *, cluster: bool) -> None:
     try:
+        sentinel = SentinelUrl.parse(url)
+        url = url if sentinel is None else sentinel.node
         pool = ConnectionPool.from_url(url, **options)
         pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError, AttributeError, vendor.RedisError):
         # What redis-py says quotes the part it stumbled over, which may be the password.
         raise SettingsError(
             f"Redis URL: {_address(url)} cannot be used; write redis://user:password@host:6379/0 (rediss:// for TLS, "
-            "unix:// for a socket), special characters of the password percent-encoded, options as redis-py names them"
+            "unix:// for a socket, redis+sentinel://user:password@s1:26379,s2:26379/primary/0), special characters of the password percent-encoded, options as redis-py names them"
         ) from None
     parts = urlsplit(url)
     faults = []
@@ -209,6 +226,8 @@ def _check(url: str, options: Mapping[str, Any], *, cluster: bool) -> None:
         faults.append("the path must be a database number; a / in the password is written %2F")
     if parts.fragment:
         faults.append("a # in the password is written %23")
+    if cluster and sentinel is not None:
+        faults.append("a Redis Cluster has no Sentinels: name a node of it")
     if cluster and pool.connection_kwargs.get("db"):
         faults.append("a Redis Cluster has only database 0")
     if faults:

@@ -11,7 +11,7 @@ All keys of a scope carry one hash tag, hence live in one slot, under `<prefix>:
     verdicts           hash    record → what people said of it, by the other record; each word lies under both
     redo               zset    records to judge again, in the order in which they were put
     outbox             zset    <seq>:<entry>, scored by seq, until the broker has it
-    erased:<digest>    string  position of the erasure; expires. The digest is keyed: the record's id is gone
+    erased:<digest>    string  position of the erasure; expires, unless reingest is denied. The digest is keyed: the record's id is gone
 
 and of a partition under `<prefix>:{<profile>}:` `epochs` (hash) and `scopes:<partition>` (set).
 """
@@ -76,10 +76,15 @@ def partition_name(prefix: str, profile: str, *parts: str | int) -> str:
     return f"{prefix}:{{{_quoted(profile)}}}:{':'.join(map(str, parts))}"
 
 
+def scopes_pattern(prefix: str, profile: str) -> str:
+    """A glob for the keys of all scopes of a profile."""
+    return f"{prefix}:{{{_quoted(profile)}/*"
+
+
 class Writes:
     """An update as commands for a script: every key is declared once and named by its place from then on."""
 
-    def __init__(self, names: Names, update: ScopeUpdate, erased_ttl_seconds: int) -> None:
+    def __init__(self, names: Names, update: ScopeUpdate, erased_ttl_seconds: int | None) -> None:
         self.commands: list[list[Any]] = []
         self._places = {names.head: 1, names.outbox: 2, names.redo: 3}
         self._add_records(names, update)
@@ -91,7 +96,8 @@ class Writes:
         if update.beliefs is not None:
             self._add("HSET", names.head, BELIEFS, update.beliefs)
         for record_id, position in update.erased.items():
-            self._add("SET", names.erased(record_id), orjson.dumps(_flat(position)), "EX", erased_ttl_seconds)
+            expiry = () if erased_ttl_seconds is None else ("EX", erased_ttl_seconds)
+            self._add("SET", names.erased(record_id), orjson.dumps(_flat(position)), *expiry)
 
     @property
     def keys(self) -> list[str]:
@@ -156,7 +162,7 @@ class Writes:
 
 
 def entry_value(entry: OutboxEntry) -> bytes:
-    return bytes(msgpack.packb((entry.stream, entry.key, entry.value)))
+    return bytes(msgpack.packb((entry.stream, entry.key, entry.value, entry.offset)))
 
 
 def outbox_entry(member: bytes) -> tuple[int, OutboxEntry]:

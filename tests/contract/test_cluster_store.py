@@ -1,5 +1,6 @@
 """What every ClusterStore promises, over memory, a real Redis and a real Redis Cluster."""
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from redis.crc import key_slot
 from consumer.adapters import redis_layout
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.redis_clusters import RedisClusters
-from consumer.errors import FencedError, SettingsError, StoreError
+from consumer.errors import FencedError, LostWritesError, SettingsError, StoreError
 from consumer.ports import ClusterStore
 from consumer.records import (
     Cluster,
@@ -52,9 +53,9 @@ def open_store(request: pytest.FixtureRequest, unique: str) -> Iterator[Open]:
     opened: list[RedisClusters] = []
     number = count()
 
-    def open_(*, erased_ttl_seconds: int = 60) -> ClusterStore:
+    def open_(*, erased_ttl_seconds: int | None = 60) -> ClusterStore:
         if request.param == "memory":
-            return MemoryClusters(erased_ttl_seconds=erased_ttl_seconds)
+            return MemoryClusters(erased_ttl_seconds=erased_ttl_seconds or math.inf)
         url = request.getfixturevalue(f"{request.param}_url")
         cluster = request.param == "redis_cluster"
         prefix = f"{unique}-{next(number)}"
@@ -107,7 +108,7 @@ def update(**changes: Any) -> ScopeUpdate:
 
 
 def event(value: bytes = b"value") -> OutboxEntry:
-    return OutboxEntry("events", "key", value)
+    return OutboxEntry("events", "key", value, 7)
 
 
 def claimed(store: ClusterStore, scope: str = SCOPE) -> int:
@@ -120,7 +121,21 @@ def claimed(store: ClusterStore, scope: str = SCOPE) -> int:
 
 
 def test_epochs_of_a_partition_grow(store: ClusterStore) -> None:
+    assert store.epochs([0, 1]) == {0: 0, 1: 0}
     assert [store.take_epoch(0), store.take_epoch(0), store.take_epoch(1), store.take_epoch(0)] == [1, 2, 1, 3]
+    assert store.epochs([1, 0]) == {0: 3, 1: 1}
+    assert store.epochs([]) == {}
+
+
+def test_a_store_that_is_older_than_it_said_takes_no_update(store: ClusterStore) -> None:
+    epoch = claimed(store)
+    assert store.apply(SCOPE, PARTITION, epoch, 3, update(), after=-1)
+    assert store.apply(SCOPE, PARTITION, epoch, 5, update(), after=3)
+    with pytest.raises(LostWritesError, match="up to offset 5, and had said 6"):
+        store.apply(SCOPE, PARTITION, epoch, 9, update(records={"r": record()}), after=6)
+    assert not store.apply(SCOPE, PARTITION, epoch, 5, update(), after=9), "applied before"
+    assert store.read(SCOPE, ["r"], [], edges=False).records == {}
+    assert store.claim(SCOPE, PARTITION, epoch) == 5
 
 
 def test_a_claim_lists_the_scope_and_tells_the_last_offset(store: ClusterStore) -> None:
@@ -132,7 +147,9 @@ def test_a_claim_lists_the_scope_and_tells_the_last_offset(store: ClusterStore) 
     assert store.scopes(PARTITION) == ["a", "b"]
     assert store.scopes(PARTITION + 1) == []
 
+    assert store.applied("a", PARTITION) == -1
     assert store.apply("a", PARTITION, epoch, 7, update())
+    assert (store.applied("a", PARTITION), store.applied("b", PARTITION), store.applied("c", 9)) == (7, -1, -1)
     assert store.claim("a", PARTITION, epoch + 1) == 7
     assert store.claim("b", PARTITION, epoch + 1) == -1
     with pytest.raises(SettingsError, match=f"lived in partition {PARTITION}"):
@@ -287,8 +304,11 @@ def test_an_erasure_is_remembered_for_a_while(open_store: Open) -> None:
     assert store.read(SCOPE, ["a", "b", "c"], [], edges=False).erased == {"a": position(1)}
     assert store.known(SCOPE, ["a", "b", "c"]).erased == {"a": position(1)}
     assert store.known(SCOPE, ["a", "b", "c"]).records == {"b": record(3)}
+    for_good = open_store(erased_ttl_seconds=None)
+    for_good.apply(SCOPE, PARTITION, claimed(for_good), 0, update(erased={"a": position(1)}))
     time.sleep(1.2)
     assert store.read(SCOPE, ["a", "b", "c"], [], edges=False).erased == {}
+    assert for_good.known(SCOPE, ["a"]).erased == {"a": position(1)}
 
 
 def verdict(one: str, other: str, says: Saying = "different") -> Verdict:
@@ -371,7 +391,7 @@ def test_what_is_handed_out_is_a_copy(store: ClusterStore) -> None:
 def test_the_outbox_keeps_order_until_acknowledged(store: ClusterStore) -> None:
     epoch = claimed(store)
     entries = [event(b"%d" % i) for i in range(12)]  # past nine: numbers are ordered, not their digits
-    entries[4] = OutboxEntry("possible", "schlüssel", b"\x00\xff")
+    entries[4] = OutboxEntry("possible", "schlüssel", b"\x00\xff", 2**53)
     store.apply(SCOPE, PARTITION, epoch, 0, update(outbox=entries[:5]))
     store.apply(SCOPE, PARTITION, epoch, 1, update(outbox=entries[5:]))
     pending = store.outbox(SCOPE)

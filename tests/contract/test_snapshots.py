@@ -1,42 +1,37 @@
-"""DiskSnapshots: what it keeps, what it gives back, and above all what it refuses."""
+"""Snapshot stores: what they keep, what they give back, and above all what they refuse. On a disk and in an object store."""
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
 from consumer.adapters.no_snapshots import NoSnapshots
-from consumer.ports import VectorIndex
+from consumer.adapters.object_snapshots import ObjectSnapshots
+from consumer.adapters.snapshot_files import MANIFEST
+from consumer.metrics import METRICS
 from tests.factories import unit_rows
-
-DIM, MODELS, OPTIONS = 8, "f00d", HnswOptions()
-MAX_AGE_SECONDS = 1000.0
-APPLIED = {"de": 41, "at": 37}
-
-
-def make_index(size: int, seed: int, exact_below: int = 100) -> GrowingIndex:
-    index = GrowingIndex(DIM, exact_below, OPTIONS)
-    index.add([f"r{i}" for i in range(size)], unit_rows(size, DIM, seed), [i % 4 for i in range(size)])
-    return index
-
-
-def scopes() -> dict[str, tuple[VectorIndex, int]]:
-    """One exact index and one graph."""
-    return {"de": (make_index(30, 1), 41), "at": (make_index(30, 2, exact_below=0), 37)}
-
-
-@dataclass
-class Clock:
-    seconds: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.snapshot_places import (
+    APPLIED,
+    DIM,
+    HERE,
+    MAX_AGE_SECONDS,
+    MODELS,
+    OPTIONS,
+    Clock,
+    Place,
+    make_index,
+    scopes,
+)
 
 
 @pytest.fixture
@@ -44,21 +39,24 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "person"
+@pytest.fixture(params=["disk", "object"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Place:
+    return Place(request.param, tmp_path, clock)
 
 
 @pytest.fixture
-def snapshots(folder: Path, clock: Clock) -> DiskSnapshots:
-    return DiskSnapshots(folder, lambda path: GrowingIndex.load(path, DIM, 100, OPTIONS), MAX_AGE_SECONDS, clock)
+def snapshots(place: Place) -> DiskSnapshots | ObjectSnapshots:
+    return place.store()
 
 
-def kept(folder: Path, partition: int = 3) -> list[str]:
-    return sorted(path.name for path in (folder / str(partition)).iterdir())
+Store = DiskSnapshots | ObjectSnapshots
 
 
-def test_a_snapshot_comes_back_as_it_was_saved(snapshots: DiskSnapshots) -> None:
+def failures(action: str) -> float:
+    return METRICS.registry.get_sample_value("dedup_snapshot_failures_total", {"action": action}) or 0.0
+
+
+def test_a_snapshot_comes_back_as_it_was_saved(snapshots: Store) -> None:
     before = scopes()
     snapshots.save(3, MODELS, 42, before)
     back = snapshots.load(3, MODELS, APPLIED)
@@ -72,21 +70,29 @@ def test_a_snapshot_comes_back_as_it_was_saved(snapshots: DiskSnapshots) -> None
         assert np.array_equal(np.stack(mine[1]), np.stack(theirs[1]))
 
 
-def test_a_partition_without_scopes_has_a_snapshot_too(snapshots: DiskSnapshots) -> None:
+def test_a_load_that_takes_long_shows_signs_of_life(place: Place) -> None:
+    place.store().save(3, MODELS, 42, scopes())
+    beats: list[None] = []
+    assert place.store(beat=lambda: beats.append(None)).load(3, MODELS, APPLIED) is not None
+    files = len(place.files()) - 1
+    assert len(beats) >= files * (1 if place.kind == "disk" else 2) + len(APPLIED), "each file read, each scope loaded"
+
+
+def test_a_partition_without_scopes_has_a_snapshot_too(snapshots: Store) -> None:
     snapshots.save(3, MODELS, 42, {})
     back = snapshots.load(3, MODELS, {})
     assert back is not None
     assert (back.offset, back.indexes) == (42, {})
 
 
-def test_where_nothing_was_saved_there_is_none(snapshots: DiskSnapshots, folder: Path) -> None:
+def test_where_nothing_was_saved_there_is_none(snapshots: Store, place: Place) -> None:
     assert snapshots.load(3, MODELS, APPLIED) is None
     snapshots.save(3, MODELS, 42, scopes())
     assert snapshots.load(4, MODELS, APPLIED) is None
-    assert not (folder / "4").exists()
+    assert place.files(4) == []
 
 
-def test_partitions_do_not_touch_each_other(snapshots: DiskSnapshots) -> None:
+def test_partitions_do_not_touch_each_other(snapshots: Store) -> None:
     snapshots.save(3, MODELS, 42, scopes())
     snapshots.save(4, MODELS, 9, {"ch": (make_index(3, 4), 8)})
     third, fourth = snapshots.load(3, MODELS, APPLIED), snapshots.load(4, MODELS, {"ch": 8})
@@ -95,107 +101,189 @@ def test_partitions_do_not_touch_each_other(snapshots: DiskSnapshots) -> None:
     assert (third.offset, fourth.offset) == (42, 9)
 
 
-def test_only_the_newest_is_kept(snapshots: DiskSnapshots, folder: Path) -> None:
-    for offset in (42, 7, 99, 99):
+def test_only_the_newest_is_kept(snapshots: Store, place: Place) -> None:
+    for offset in (7, 42, 99, 99):
         snapshots.save(3, MODELS, offset, scopes())
-        assert kept(folder) == [f"{offset:020d}"]
+        assert place.kept() == [offset]
         back = snapshots.load(3, MODELS, APPLIED)
         assert back is not None
         assert back.offset == offset
 
 
-def test_of_two_left_by_a_crash_the_newer_is_taken_and_the_other_is_the_reserve(
-    snapshots: DiskSnapshots, folder: Path
-) -> None:
+def test_nothing_is_left_on_the_local_disk_of_what_is_kept_elsewhere(tmp_path: Path, clock: Clock) -> None:
+    snapshots = Place("object", tmp_path, clock).store()
+    snapshots.save(3, MODELS, 42, scopes())
+    assert snapshots.load(3, MODELS, APPLIED) is not None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_matcher_that_was_replaced_does_not_remove_what_its_successor_wrote(tmp_path: Path, clock: Clock) -> None:
+    place = Place("object", tmp_path, clock)
+    place.store().save(3, MODELS, 50, scopes())
+    place.store().save(3, MODELS, 42, scopes())  # it wakes up, and does not know yet
+    back = place.store().load(3, MODELS, APPLIED)
+    assert back is not None
+    assert back.offset == 50
+    clock.seconds += MAX_AGE_SECONDS + 1
+    place.store().save(3, MODELS, 43, scopes())
+    assert place.kept() == [43], "what can never be used again goes"
+
+
+def test_of_two_left_by_a_crash_the_newer_is_taken_and_the_other_is_the_reserve(snapshots: Store, place: Place) -> None:
     snapshots.save(3, MODELS, 9, scopes())
-    older = folder / "3" / f"{9:020d}"
-    aside = older.rename(folder / "aside")
+    older = {path: place.fs.cat_file(path) for path in place.files()}
     snapshots.save(3, MODELS, 10, scopes())
-    aside.rename(older)
+    (manifest,) = place.manifests()
+    for path, content in older.items():
+        place.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        place.fs.pipe_file(path, content)
     newer = snapshots.load(3, MODELS, APPLIED)
     assert newer is not None
     assert newer.offset == 10
-    (folder / "3" / f"{10:020d}" / "manifest.json").write_bytes(b"{")
+    place.fs.pipe_file(manifest, b"{")
     reserve = snapshots.load(3, MODELS, APPLIED)
     assert reserve is not None
     assert reserve.offset == 9
 
 
-def test_a_half_written_one_is_ignored_and_cleared_away(snapshots: DiskSnapshots, folder: Path) -> None:
-    snapshots.save(3, MODELS, 42, scopes())
-    part = folder / "3" / ".part-50"
-    (part / "0").mkdir(parents=True)
-    (part / "0" / "rows.json").write_bytes(b"{")
-    back = snapshots.load(3, MODELS, APPLIED)
-    assert back is not None
-    assert back.offset == 42
+def test_one_without_its_manifest_does_not_exist_and_is_cleared_away(snapshots: Store, place: Place) -> None:
     snapshots.save(3, MODELS, 50, scopes())
-    assert kept(folder) == [f"{50:020d}"]
+    (manifest,) = place.manifests()
+    place.fs.rm(manifest)
+    assert snapshots.load(3, MODELS, APPLIED) is None
+    snapshots.save(3, MODELS, 51, scopes())
+    assert place.kept() == [51]
 
 
-def files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in (folder / "3").rglob("*") if path.is_file())
+def test_what_a_crash_left_of_one_that_was_being_written_is_cleared_away(tmp_path: Path, clock: Clock) -> None:
+    place = Place("disk", tmp_path, clock)
+    part = Path(place.root) / "3" / ".part-abc" / "0"
+    part.mkdir(parents=True)
+    (part / "rows.json").write_bytes(b"{")
+    assert place.store().load(3, MODELS, APPLIED) is None
+    place.store().save(3, MODELS, 50, scopes())
+    assert place.kept() == [50]
 
 
-def test_a_flipped_byte_in_any_file_is_refused(snapshots: DiskSnapshots, folder: Path) -> None:
+# --- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flipped_bit_anywhere_is_refused(snapshots: Store, place: Place, data: st.DataObject) -> None:
+    if not place.files():
+        snapshots.save(3, MODELS, 42, scopes())
+    path = data.draw(st.sampled_from(place.files()))
+    whole: bytes = place.fs.cat_file(path)
+    flip = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
+    place.fs.pipe_file(path, whole[: flip[0]] + bytes([whole[flip[0]] ^ 1 << flip[1]]) + whole[flip[0] + 1 :])
+    try:
+        assert snapshots.load(3, MODELS, APPLIED) is None
+    finally:
+        place.fs.pipe_file(path, whole)
+
+
+def test_each_bit_of_the_manifest_counts(tmp_path: Path, clock: Clock) -> None:
+    place = Place("disk", tmp_path, clock)
+    snapshots = place.store()
     snapshots.save(3, MODELS, 42, scopes())
-    files = files_of(folder)
-    assert {path.name for path in files} == {"manifest.json", "rows.json", "vectors.npy", "graph.bin"}
-    for path in files:
-        whole = path.read_bytes()
-        step = 1 if path.name == "manifest.json" else max(1, len(whole) // 20)
-        for place in range(0, len(whole), step):
-            for bit in (0x01, 0x40):
-                path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
-                assert snapshots.load(3, MODELS, APPLIED) is None, f"{path.name} at {place}"
-        path.write_bytes(whole)
+    assert {path.rsplit("/", 1)[1] for path in place.files()} == {MANIFEST, "rows.json", "vectors.npy", "graph.bin"}
+    manifest = Path(place.manifests()[0])
+    whole = manifest.read_bytes()
+    for at in range(len(whole)):
+        manifest.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        assert snapshots.load(3, MODELS, APPLIED) is None, at
+    manifest.write_bytes(whole)
     assert snapshots.load(3, MODELS, APPLIED) is not None
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "longer"])
-def test_a_missing_or_cut_file_is_refused(snapshots: DiskSnapshots, folder: Path, damage: str) -> None:
+def test_a_missing_or_cut_file_is_refused(snapshots: Store, place: Place, damage: str) -> None:
     snapshots.save(3, MODELS, 42, scopes())
     changed: Mapping[str, Callable[[bytes], bytes]] = {
         "empty": lambda _: b"",
         "cut": lambda whole: whole[:-1],
         "longer": lambda whole: whole + b"\x00",
     }
-    for path in files_of(folder):
-        whole = path.read_bytes()
-        path.unlink()
+    for path in place.files():
+        whole = place.fs.cat_file(path)
+        place.fs.rm(path)
         if damage != "gone":
-            path.write_bytes(changed[damage](whole))
-        assert snapshots.load(3, MODELS, APPLIED) is None, path.name
-        path.write_bytes(whole)
+            place.fs.pipe_file(path, changed[damage](whole))
+        assert snapshots.load(3, MODELS, APPLIED) is None, path
+        place.fs.pipe_file(path, whole)
     assert snapshots.load(3, MODELS, APPLIED) is not None
+
+
+def test_a_file_that_does_not_belong_to_it_is_refused(tmp_path: Path, clock: Clock) -> None:
+    """An index of another kind would be taken for what it is not."""
+    place = Place("disk", tmp_path, clock)
+    snapshots = place.store()
+    snapshots.save(3, MODELS, 42, scopes())
+    graph = next(path for path in place.files() if path.endswith("graph.bin"))
+    stray = Path(graph).parent.parent / "0" / "graph.bin"
+    stray.write_bytes(Path(graph).read_bytes())
+    assert snapshots.load(3, MODELS, APPLIED) is None
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"null", b"{}", b'{"manifest": null, "checksum": ""}', b'{"manifest": {}, "checksum": 1}']
 )
-def test_a_manifest_of_another_shape_is_refused(snapshots: DiskSnapshots, folder: Path, content: bytes) -> None:
+def test_a_manifest_of_another_shape_is_refused(snapshots: Store, place: Place, content: bytes) -> None:
     snapshots.save(3, MODELS, 42, scopes())
-    (folder / "3" / f"{42:020d}" / "manifest.json").write_bytes(content)
+    place.fs.pipe_file(place.manifests()[0], content)
     assert snapshots.load(3, MODELS, APPLIED) is None
 
 
-def test_one_of_other_models_is_refused(snapshots: DiskSnapshots) -> None:
+def forged(place: Place, **changes: Any) -> None:
+    """Change the manifest, with a checksum that is right."""
+    path = place.manifests()[0]
+    manifest = {**orjson.loads(place.fs.cat_file(path))["manifest"], **changes}
+    checksum = hashlib.sha256(orjson.dumps(manifest)).hexdigest()
+    place.fs.pipe_file(path, orjson.dumps({"checksum": checksum, "manifest": manifest}))
+
+
+@pytest.mark.parametrize("name", ["../../../victim.txt", "/tmp/victim.txt", "0/../../victim.txt", "0/a/b.bin", ""])
+def test_no_name_in_a_manifest_leads_out_of_its_folder(snapshots: Store, place: Place, name: str) -> None:
+    snapshots.save(3, MODELS, 42, scopes())
+    files = orjson.loads(place.fs.cat_file(place.manifests()[0]))["manifest"]["files"]
+    forged(place)
+    assert snapshots.load(3, MODELS, APPLIED) is not None, "the forgery itself is good"
+    forged(place, files={**files, name: next(iter(files.values()))})
+    assert snapshots.load(3, MODELS, APPLIED) is None
+
+
+def test_one_of_other_models_is_refused(snapshots: Store) -> None:
     snapshots.save(3, MODELS, 42, scopes())
     assert snapshots.load(3, "beef", APPLIED) is None
 
 
-def test_one_of_another_format_is_refused(
-    snapshots: DiskSnapshots, monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> None:
-    with monkeypatch.context() as later:
-        later.setattr("consumer.adapters.disk_snapshots.FORMAT", 1_000)
-        snapshots.save(3, MODELS, 42, scopes())
-        assert snapshots.load(3, MODELS, APPLIED) is not None
+@pytest.mark.parametrize("change", [{"profile": "offer"}, {"topic": "vectors.2"}, {"topic_id": "made-again"}])
+def test_a_foreign_one_is_refused(place: Place, change: Mapping[str, str]) -> None:
+    place.store(replace(HERE, **change)).save(3, MODELS, 42, scopes())
+    before = failures("refused")
+    assert place.store().load(3, MODELS, APPLIED) is None
+    assert failures("refused") == before + 1
+    assert place.store(replace(HERE, **change)).load(3, MODELS, APPLIED) is not None
+
+
+def test_one_of_another_partition_is_refused(snapshots: Store, place: Place) -> None:
+    snapshots.save(3, MODELS, 42, scopes())
+    for path in place.files():
+        theirs = path.replace(f"{place.root}/3/", f"{place.root}/4/")
+        place.fs.makedirs(theirs.rsplit("/", 1)[0], exist_ok=True)
+        place.fs.pipe_file(theirs, place.fs.cat_file(path))
+    assert snapshots.load(4, MODELS, APPLIED) is None
+
+
+@pytest.mark.parametrize("number", [1, 1_000])
+def test_one_of_another_format_is_refused(snapshots: Store, place: Place, number: int) -> None:
+    snapshots.save(3, MODELS, 42, scopes())
+    forged(place, format=number)
     assert snapshots.load(3, MODELS, APPLIED) is None
-    assert b"1000" in (folder / "3" / f"{42:020d}" / "manifest.json").read_bytes()
 
 
-def test_one_older_than_tombstones_may_be_is_refused(snapshots: DiskSnapshots, clock: Clock) -> None:
+def test_one_older_than_tombstones_may_be_is_refused(snapshots: Store, clock: Clock) -> None:
     snapshots.save(3, MODELS, 42, scopes())
     clock.seconds += MAX_AGE_SECONDS
     assert snapshots.load(3, MODELS, APPLIED) is not None
@@ -203,45 +291,69 @@ def test_one_older_than_tombstones_may_be_is_refused(snapshots: DiskSnapshots, c
     assert snapshots.load(3, MODELS, APPLIED) is None
 
 
+def test_what_is_too_old_to_be_used_is_removed_wherever_its_partition_is_now(tmp_path: Path, clock: Clock) -> None:
+    place = Place("disk", tmp_path, clock)
+    place.store().save(3, MODELS, 42, scopes())
+    clock.seconds += MAX_AGE_SECONDS + 1
+    place.store().save(4, MODELS, 42, scopes())
+    assert place.kept(4) == [42]
+    assert place.files(3) == []
+
+
 @pytest.mark.parametrize("applied", [{}, {"de": 41}, {"de": 41, "at": 36}, {"de": -1, "at": 37}])
 def test_a_store_that_went_back_in_time_is_not_given_a_newer_index(
-    snapshots: DiskSnapshots, applied: Mapping[str, int]
+    snapshots: Store, applied: Mapping[str, int]
 ) -> None:
     snapshots.save(3, MODELS, 42, scopes())
     assert snapshots.load(3, MODELS, applied) is None
 
 
-def test_a_store_that_is_ahead_is_fine(snapshots: DiskSnapshots) -> None:
+def test_a_store_that_is_ahead_is_fine(snapshots: Store) -> None:
     snapshots.save(3, MODELS, 42, scopes())
     assert snapshots.load(3, MODELS, {"de": 900, "at": 38, "new": 5}) is not None
 
 
-def test_no_file_of_a_snapshot_tells_what_it_does_not_have_to(snapshots: DiskSnapshots, folder: Path) -> None:
+def test_no_file_of_a_snapshot_tells_what_it_does_not_have_to(snapshots: Store, place: Place) -> None:
     snapshots.save(3, MODELS, 42, scopes())
-    manifest = orjson.loads((folder / "3" / f"{42:020d}" / "manifest.json").read_bytes())["manifest"]
+    manifest = orjson.loads(place.fs.cat_file(place.manifests()[0]))["manifest"]
     assert manifest["scopes"] == {"de": {"folder": "0", "applied": 41}, "at": {"folder": "1", "applied": 37}}
 
 
+# --- what goes wrong while writing -------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("blocked", ["the folder", "a partition"])
-def test_where_it_cannot_write_it_says_so_and_the_stream_goes_on(
-    snapshots: DiskSnapshots, folder: Path, blocked: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_where_it_cannot_write_it_says_so_and_the_stream_goes_on(tmp_path: Path, clock: Clock, blocked: str) -> None:
+    place = Place("disk", tmp_path, clock)
     # a file where a folder should be stops root too, which a read-only folder does not
-    blocker = folder if blocked == "the folder" else folder / "3"
-    blocker.parent.mkdir(parents=True)
+    blocker = Path(place.root) if blocked == "the folder" else Path(place.root) / "3"
+    blocker.parent.mkdir(parents=True, exist_ok=True)
     blocker.write_bytes(b"")
-    snapshots.save(3, MODELS, 42, scopes())
-    assert "snapshot not written" in "".join(capsys.readouterr())
-    assert snapshots.load(3, MODELS, APPLIED) is None
+    before = failures("save")
+    with capture_logs() as logs:
+        place.store().save(3, MODELS, 42, scopes())
+    assert [log["event"] for log in logs] == ["snapshot not written"]
+    assert failures("save") == before + 1
+    assert place.store().load(3, MODELS, APPLIED) is None
 
 
-def test_a_save_that_fails_leaves_the_one_before(
-    snapshots: DiskSnapshots, folder: Path, capsys: pytest.CaptureFixture[str]
+class _Full(GrowingIndex):
+    """An index for which the disk has no room."""
+
+    def save(self, directory: Path) -> None:
+        super().save(directory)
+        raise OSError(28, "No space left on device")
+
+
+def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(
+    snapshots: Store, place: Place, tmp_path: Path
 ) -> None:
     snapshots.save(3, MODELS, 42, scopes())
-    (folder / "3" / ".part-50").write_bytes(b"in the way")
-    snapshots.save(3, MODELS, 50, scopes())
-    assert "snapshot not written" in "".join(capsys.readouterr())
+    with capture_logs() as logs:
+        snapshots.save(3, MODELS, 50, {"de": (_Full(DIM, 100, OPTIONS), 49)})
+    assert "No space left on device" in str(logs)
+    assert place.kept() == [42]
+    assert not list((tmp_path / "spool").glob("*"))
     back = snapshots.load(3, MODELS, APPLIED)
     assert back is not None
     assert back.offset == 42

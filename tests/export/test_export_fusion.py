@@ -66,7 +66,7 @@ def export(folders: Sequence[Path], out: Path, *more: str) -> int:
 def exported(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models")
     crowding = ["--crowding", "name=0.6", "city=0.9"]
-    assert export([data / "one", data / "two", data / "three"], out, *crowding) == 0
+    assert export([data / "one", data / "two", data / "three"], out, *crowding, "--quality") == 0
     return out / "ours"
 
 
@@ -81,6 +81,7 @@ def test_the_spec_says_what_was_fitted_and_what_it_is_worth(exported: Path, data
     assert spec["profile"] == "person", "its name, and no path of this machine"
     assert [(t["modality"], t["similarity"]) for t in spec["crowding"]] == [("name", 0.6), ("city", 0.9)]
     assert all(term["usual"] > 0 for term in spec["crowding"])
+    assert spec["quality"] is True
     assert 0 < spec["base_rate"] < 0.5
     assert spec["training"].keys() == {"one", "two", "three"}
     assert all(0 < t["matches"] < t["pairs"] for t in spec["training"].values())
@@ -113,13 +114,13 @@ def test_the_service_reads_the_folder(exported: Path) -> None:
 def test_a_pair_does_not_depend_on_its_batch(exported: Path) -> None:
     decider, rng = OnnxDecider(exported), np.random.default_rng(1)
     similarities = rng.uniform(-1, 1, (500, 4)).astype(np.float32)
-    present, crowding = rng.random((500, 4)) < 0.7, rng.normal(size=(500, 2))
-    whole = decider.weigh(similarities, present, crowding)
+    present, beyond = rng.random((500, 4)) < 0.7, rng.normal(size=(500, 3))
+    whole = decider.weigh(similarities, present, beyond)
     for size in (1, 2, 3, 7, 33, 256):
         parts = [slice(start, start + size) for start in range(0, 500, size)]
-        cut = np.concatenate([decider.weigh(similarities[p], present[p], crowding[p]) for p in parts])
+        cut = np.concatenate([decider.weigh(similarities[p], present[p], beyond[p]) for p in parts])
         assert np.array_equal(cut, whole)
-    assert decider.weigh(similarities[:0], present[:0], crowding[:0]).shape == (0, 7)
+    assert decider.weigh(similarities[:0], present[:0], beyond[:0]).shape == (0, 8)
 
 
 def test_the_graph_says_what_was_fitted() -> None:
@@ -128,31 +129,34 @@ def test_the_graph_says_what_was_fitted() -> None:
     expectations = importlib.import_module("consumer.beliefs").Expectations
     session = importlib.import_module("consumer.adapters.onnx_session")
     rng = np.random.default_rng(2)
-    for modalities, terms in ((3, 2), (1, 0), (5, 1)):
+    for modalities, terms, quality in ((3, 2, 1), (3, 2, 0), (1, 0, 0), (2, 0, 1), (5, 1, 0)):
         names = [f"m{n}" for n in range(modalities)]
         made = additive.Additive(
             names,
             dict.fromkeys(names[:terms], 0.5),
-            expectations([0.1] * terms, 0.1, 0.5),
+            expectations([0.1] * (terms + quality), 0.1, 0.5),
             -3.25,
             rng.normal(size=modalities),
             rng.normal(0, 5, size=(modalities, 1 + len(additive.KNOTS))),
             rng.normal(size=terms),
+            -1.75 if quality else None,
         )
         loaded = session.Session(graph.graph(made), Path("here"), providers=[session.CPU], threads=1)
         similarities = rng.uniform(-1, 1, (200, modalities)).astype(np.float32)
-        present, crowding = rng.random((200, modalities)) < 0.5, rng.normal(size=(200, terms)).astype(np.float32)
-        inputs = {"similarities": similarities, "present": present.astype(np.float32), "crowding": crowding}
-        wanted = np.full((200, 1 + modalities + terms), made.intercept)
+        present = rng.random((200, modalities)) < 0.5
+        beyond = rng.normal(size=(200, terms + quality)).astype(np.float32)
+        inputs = {"similarities": similarities, "present": present.astype(np.float32), "crowding": beyond[:, :terms]}
+        inputs |= {"quality": beyond[:, terms:]} if quality else {}
+        wanted = np.full((200, 1 + modalities + terms + quality), made.intercept)
         for m in range(modalities):
             x = np.maximum(similarities[:, m].astype(np.float64), 0)
             bent = sum(
                 slope * np.maximum(x - knot, 0) for slope, knot in zip(made.slopes[m, 1:], additive.KNOTS, strict=True)
             )
             wanted[:, 1 + m] = np.where(present[:, m], made.constants[m] + made.slopes[m, 0] * x + bent, 0)
-        wanted[:, 1 + modalities :] = crowding * made.crowding_slopes
+        wanted[:, 1 + modalities :] = beyond * [*made.crowding_slopes, *([-1.75] if quality else [])]
         np.testing.assert_allclose(loaded.run("log_odds", inputs), wanted, atol=1e-5)
-        np.testing.assert_allclose(made.weigh(similarities, present, crowding), wanted, atol=1e-9)
+        np.testing.assert_allclose(made.weigh(similarities, present, beyond), wanted, atol=1e-9)
 
 
 def profile_with(tmp_path: Path, **fusion: object) -> Path:
@@ -171,14 +175,14 @@ def test_a_profile_decides_with_it(exported: Path, tmp_path: Path) -> None:
     assert isinstance(fusion, LearnedFusion)
     comparison = importlib.import_module("consumer.comparison").Comparison
     similarities = np.array([[1, 1, 0, 0], [0.05, 0, 0, 0], [1, 1, 0.9, 1]], np.float32)
-    pairs = comparison(np.zeros(3, np.int64), ["a", "b", "c"], similarities, np.array([3, 3, 15]))
+    pairs = comparison(np.zeros(3, np.int64), ["a", "b", "c"], similarities, np.array([[3, 3], [3, 15], [15, 15]]))
     same, stranger, all_of_it = fusion.judge(pairs, Beliefs())
     assert same is not None
     assert same.duplicate
     assert stranger is None
     assert all_of_it is not None
     assert all_of_it.duplicate
-    assert list(all_of_it.contributions) == ["base", "prior", *MODALITIES, "crowding name", "crowding city"]
+    assert list(all_of_it.contributions) == ["base", "prior", *MODALITIES, "crowding name", "crowding city", "quality"]
 
 
 def test_a_table_of_sets_left_out_is_printed(data: Path, tmp_path: Path, capsys: Said) -> None:
@@ -197,10 +201,11 @@ def test_a_table_of_sets_left_out_is_printed(data: Path, tmp_path: Path, capsys:
 
 
 def test_a_neuron_has_a_weight_a_modality(data: Path, tmp_path: Path) -> None:
-    more = ["--kind", "neuron", "--crowding", "name=0.6"]
+    more = ["--kind", "neuron", "--crowding", "name=0.6", "--quality"]
     assert export([data / "one", data / "two"], tmp_path, *more) == 0
     spec, decider = spec_of(tmp_path / "ours"), OnnxDecider(tmp_path / "ours")
     assert (spec["kind"], spec["crowding"], spec["damping"]) == ("neuron", [], 0.0)
+    assert spec["quality"] is False
     present, none = np.ones((3, 4), bool), np.zeros((3, 0))
     steps = np.array([[0.0] * 4, [0.4] * 4, [0.8] * 4], np.float32)
     log_odds = decider.weigh(steps, present, none)
@@ -210,10 +215,10 @@ def test_a_neuron_has_a_weight_a_modality(data: Path, tmp_path: Path) -> None:
 
 def test_the_same_data_give_the_same_decider(exported: Path, data: Path, tmp_path: Path) -> None:
     folders = [data / "one", data / "two", data / "three"]
-    assert export(folders, tmp_path, "--crowding", "name=0.6", "city=0.9") == 0
+    assert export(folders, tmp_path, "--quality", "--crowding", "name=0.6", "city=0.9") == 0
     again, first = OnnxDecider(tmp_path / "ours"), OnnxDecider(exported)
     similarities, present = np.full((1, 4), 0.7, np.float32), np.ones((1, 4), bool)
-    asked = similarities, present, np.ones((1, 2))
+    asked = similarities, present, np.ones((1, 3))
     np.testing.assert_allclose(again.weigh(*asked), first.weigh(*asked), atol=1e-4)
 
 

@@ -18,12 +18,15 @@ from redis import Redis
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
 from consumer.adapters.memory_clusters import MemoryClusters
+from consumer.adapters.memory_transactions import MemoryTransactions
 from consumer.adapters.redis_clusters import RedisClusters
+from consumer.adapters.snapshot_files import Origin, SnapshotFiles
+from consumer.delivery import AtLeastOnce
 from consumer.encode import scope_partition
 from consumer.errors import FencedError, StoreError
 from consumer.loop import Limits, Loop
 from consumer.match import MatchStage
-from consumer.ports import ClusterStore, Source, VectorIndex
+from consumer.ports import ClusterStore, Delivery, Source, VectorIndex
 from consumer.records import Message, Outgoing, Saying
 from tests.factories import KEY, NOW_MS
 from tests.property.test_match import (
@@ -53,20 +56,41 @@ PARTITIONS = 2
 SCOPES = ("at", "be", "ch", "de")
 """Several in each partition: what they share is a process and a partition, not a fate."""
 GROUP = "match"
+ORIGIN = Origin("person", VECTORS, "the first")
 SAYINGS: Sequence[Saying] = ("same", "different", "undecided")
 LIMITS = Limits(batch_records=7, poll_seconds=0.0, consecutive_rejects=1)
 SNAPSHOT_RECORDS = 10
 K = 3
 
-STORE = ("take_epoch", "scopes", "claim", "known", "read", "redo", "apply", "outbox", "clusters", "acknowledge")
+STORE = (
+    "epochs",
+    "take_epoch",
+    "scopes",
+    "claim",
+    "known",
+    "read",
+    "redo",
+    "apply",
+    "outbox",
+    "clusters",
+    "acknowledge",
+)
 STEPS = {
     "source": ("poll", "commit"),
     "store": STORE,
     "index": ("search", "add", "remove"),
     "publisher": ("publish", "message", "flush"),
+    "delivery": ("deliver",),
     "snapshots": ("load", "save", "rename"),
 }
 MARKS = [f"{when} {port}.{step}" for port, steps in STEPS.items() for step in steps for when in ("before", "after")]
+OF_ONE_MODE = {"at_least_once": (" publisher.", " source.commit"), "exactly_once": (" delivery.",)}
+"""Parts of marks that a matcher of the other mode never comes to."""
+MODES = tuple(OF_ONE_MODE)
+MARKS_OF = {
+    mode: [m for m in MARKS if not any(p in m for other in MODES if other != mode for p in OF_ONE_MODE[other])]
+    for mode in MODES
+}
 STORE_MARKS = [mark for mark in MARKS if " store." in mark]
 
 
@@ -158,7 +182,8 @@ class Trap:
 class World:
     """What outlives a matcher: the broker, the store, the folder of the snapshots."""
 
-    def __init__(self, store: ClusterStore, folder: Path, steps: Sequence[Step]) -> None:
+    def __init__(self, store: ClusterStore, folder: Path, steps: Sequence[Step], mode: str = "exactly_once") -> None:
+        self.mode = mode
         self.store = store
         self.folder = folder
         self.broker = MemoryBroker({VECTORS: PARTITIONS})
@@ -169,8 +194,7 @@ class World:
     def run(self, fuse: Fuse = unharmed) -> "Matcher":
         """A new matcher, to the end of the stream."""
         with self.matcher(fuse) as matcher:
-            while matcher.loop.turn():
-                pass
+            matcher.work()
         return matcher
 
     @contextmanager
@@ -199,7 +223,9 @@ class Matcher:
 
     def __init__(self, world: World, fuse: Fuse) -> None:
         folder = type("_Folder", (_MarkedPath,), {"fuses": (fuse,)})(world.folder)
-        snapshots = DiskSnapshots(folder, lambda path: marked(load_index(path), "index", fuse), 3600.0)
+        origin = Origin("person", VECTORS, "id")
+        files = SnapshotFiles(origin, lambda path: marked(load_index(path), "index", fuse), 3600.0)
+        snapshots = DiskSnapshots(folder, files)
         self.stage: MatchStage = new_stage(
             marked(world.store, "store", fuse),
             marked(snapshots, "snapshots", fuse),
@@ -207,11 +233,21 @@ class Matcher:
             k=K,
             max_size=4,
             snapshot_records=SNAPSHOT_RECORDS,
+            position=lambda number: self._source.position(VECTORS, number),
+            committed=lambda number: self._source.committed(VECTORS, number),
         )
         self._source = MemorySource(world.broker, GROUP, [VECTORS], self._assigned, self._revoked)
-        publisher = marked(_MarkedPublisher(world.broker, fuse), "publisher", fuse)
-        self.loop = Loop(marked(cast("Source", self._source), "source", fuse), self.stage, publisher, LIMITS)
+        source = marked(cast("Source", self._source), "source", fuse)
+        delivery: Delivery = marked(MemoryTransactions(world.broker, self._source), "delivery", fuse)
+        if world.mode == "at_least_once":
+            delivery = AtLeastOnce(source, marked(_MarkedPublisher(world.broker, fuse), "publisher", fuse))
+        self.loop = Loop(source, self.stage, delivery, LIMITS)
         self.starts: dict[Partition, int] = {}
+
+    def work(self) -> None:
+        """To the end of the stream."""
+        while self.loop.turn() or any(self._source.lag().values()):
+            pass
 
     def die(self) -> None:
         self._source._on_revoked = None
@@ -313,9 +349,11 @@ def redis_store(url: str, prefix: str) -> RedisClusters:
 
 
 def assert_same(world: World, undisturbed: World) -> None:
-    """The same events with the same bytes, no gap, the same state everywhere, nothing owed."""
+    """The same events with the same bytes, no gap, the same state everywhere, nothing owed; exactly once, where promised."""
     for topic in (TOPICS.events, TOPICS.possible):
         assert by_id(world.sent(topic)) == by_id(undisturbed.sent(topic))
+        if world.mode == "exactly_once":
+            assert len(world.sent(topic)) == len(undisturbed.sent(topic))
     view = view_of(world.sent(TOPICS.events))
     assert view.gaps == []
     assert view.clusters == view_of(undisturbed.sent(TOPICS.events)).clusters
@@ -335,8 +373,13 @@ def undisturbed(new_store: Callable[[], ClusterStore], tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def world(new_store: Callable[[], ClusterStore], tmp_path: Path) -> World:
-    return World(new_store(), tmp_path / "state", life(SEED))
+def new_world(new_store: Callable[[], ClusterStore], tmp_path: Path) -> Callable[[str], World]:
+    return lambda mode: World(new_store(), tmp_path / "state", life(SEED), mode)
+
+
+@pytest.fixture
+def world(new_world: Callable[[str], World]) -> World:
+    return new_world("exactly_once")
 
 
 def nth(mark: str) -> tuple[int, ...]:
@@ -348,26 +391,34 @@ def nth(mark: str) -> tuple[int, ...]:
 
 
 TRAPS = [(mark, n) for mark in MARKS for n in nth(mark)]
+TRAPS_OF_MODES = [(mode, mark, n) for mode in MODES for mark, n in TRAPS if mark in MARKS_OF[mode]]
 
 
-@pytest.mark.parametrize(("mark", "n"), TRAPS)
-def test_a_crash_at_any_step_changes_nothing(world: World, undisturbed: World, mark: str, n: int) -> None:
+@pytest.mark.parametrize(("mode", "mark", "n"), TRAPS_OF_MODES)
+def test_a_crash_at_any_step_changes_nothing(
+    new_world: Callable[[str], World], undisturbed: World, mode: str, mark: str, n: int
+) -> None:
+    world = new_world(mode)
     with pytest.raises(Died):
         world.run(Trap(mark, n, Died(mark)))
     world.run()
     assert_same(world, undisturbed)
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", range(12))
-def test_crash_upon_crash_changes_nothing(new_store: Callable[[], ClusterStore], tmp_path: Path, seed: int) -> None:
+def test_crash_upon_crash_changes_nothing(
+    new_store: Callable[[], ClusterStore], tmp_path: Path, seed: int, mode: str
+) -> None:
     chance = random.Random(seed)
     steps = life(seed)
     undisturbed = World(new_store(), tmp_path / "undisturbed", steps)
     undisturbed.run()
-    world = World(new_store(), tmp_path / "state", steps)
+    world = World(new_store(), tmp_path / "state", steps, mode)
     crashes = 0
     for _ in range(4):
-        trap = Trap(chance.choice(MARKS), chance.randint(1, 8), Died())
+        mark = chance.choice(MARKS_OF[mode])
+        trap = Trap(mark, chance.choice(nth(mark)), Died())
         try:
             world.run(trap)
         except Died:
@@ -455,8 +506,7 @@ def test_a_redis_that_is_killed_is_waited_for(redis_server: Server, tmp_path: Pa
                 starter.start()
 
     with world.matcher(kill) as matcher:
-        while matcher.loop.turn():
-            pass
+        matcher.work()
     starter.join()
     assert left <= 0
     assert_same(world, undisturbed)

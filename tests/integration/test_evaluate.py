@@ -9,6 +9,7 @@ import pytest
 
 from consumer.evaluate import read_truth
 from consumer.evaluation import pairwise
+from consumer.mistakes import largest_false
 from consumer.simulate import signups
 from tests.deployment import PERSON
 from tests.integration.test_cli import assert_refused, dedup
@@ -47,6 +48,8 @@ def test_the_figures_are_those_of_the_engine(labelled: tuple[Path, Path], tmp_pa
     assert summary["pairwise"]["intervals"]["f1"]["low"] <= scores.f1 <= summary["pairwise"]["intervals"]["f1"]["high"]
     assert summary["candidate_recall"] > 0.9
     assert len(summary["orders"]) == 2
+    largest = largest_false(true, found)
+    assert summary["largest_false"] == {"records": largest.records, "entities": largest.entities}
     assert len(summary["subsets"]) == 2 ** len(summary["best_pairs"]["modalities"]) - 1
     for pair in summary["worst"]:
         same_person, together = true[pair["a"]] == true[pair["b"]], found[pair["a"]] == found[pair["b"]]

@@ -54,12 +54,14 @@ def held(deployment: Deployment) -> dict[tuple[str, str], str]:
 
 
 def rebuild(deployment: Deployment, service: Process, records: int) -> Process:
-    """Stop, forget all that Redis and the disk hold, start again, and wait until `vectors` is read."""
+    """Stop, forget all that Redis and the disk hold, make it again from the topics, start, and wait for the index."""
     assert service.stop() == 0
     with deployment.redis() as client:
         for key in client.scan_iter(f"{deployment.name}:*"):
             client.delete(key)
     shutil.rmtree(deployment.folder / "state")
+    made = deployment.run("rebuild")
+    assert made.returncode == 0, made.stderr
     service = deployment.start().wait_ready()
     wait_until(lambda: service.metric("dedup_index_records") == records, "replayed")
     return service

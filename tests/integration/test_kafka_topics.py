@@ -1,9 +1,11 @@
 """Topics on a real Kafka, as an operator meets them."""
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
-from consumer.adapters.kafka_topics import TopicSpec, check, create, describe
+from consumer.adapters.kafka_topics import TopicSpec, check, create, describe, identity
 from consumer.errors import BrokerError
+from tests.deployment import wait_until
 
 
 def test_create_tells_created_from_existing_and_refused(kafka_servers: str, unique: str) -> None:
@@ -37,3 +39,16 @@ def test_check_counts_brokers_and_says_when_none_answers(kafka_servers: str) -> 
 def test_a_property_that_does_not_exist_is_named() -> None:
     with pytest.raises(BrokerError, match="nonsense"):
         check({"nonsense": 1}, 1.0)
+
+
+def test_a_topic_that_is_made_anew_has_another_identity(kafka_servers: str, unique: str) -> None:
+    properties = {"bootstrap.servers": kafka_servers}
+    create(properties, [TopicSpec(unique, 2)])
+    first = identity(properties, unique)
+    assert first == identity(properties, unique) != ""
+    admin = AdminClient({"bootstrap.servers": kafka_servers})
+    admin.delete_topics([unique])[unique].result()
+    wait_until(lambda: create(properties, [TopicSpec(unique, 2)]) == [(unique, "created")], "the topic is gone")
+    assert identity(properties, unique) not in (first, "")
+    with pytest.raises(BrokerError, match="does not exist"):
+        identity(properties, f"{unique}-missing")

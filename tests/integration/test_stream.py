@@ -18,7 +18,7 @@ import yaml
 
 from consumer.adapters.kafka_topics import describe
 from consumer.evaluation import EventView, pairwise
-from consumer.settings import MESSAGE_MAX_BYTES
+from consumer.sections import MESSAGE_MAX_BYTES
 from consumer.simulate import signups
 from tests.deployment import (
     DAY,

@@ -43,7 +43,7 @@ from tests.property.test_match import (
 
 SPEC = LearnedSpec(kind="learned", model="linear", duplicate=0.7, possible=0.2, min_evidence=0.7)
 DECIDER = LinearDecider(
-    ["name", "city"], [12.0, 3.0], [-4.0, -1.0], {"name": 0.6}, [-0.5], Expectations([0.4], 0.2, 1.0)
+    ["name", "city"], [12.0, 3.0], [-4.0, -1.0], {"name": 0.6}, [-0.5], [2.0], Expectations([0.4, None], 0.2, 1.0)
 )
 FEWER = settings(EXAMPLES, max_examples=120)
 
@@ -115,11 +115,13 @@ class Breaking(MemoryClusters):
         super().__init__()
         self._before, self._after, self._writes = before, after, 0
 
-    def apply(self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate) -> bool:
+    def apply(
+        self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None
+    ) -> bool:
         self._writes += 1
         if self._writes in self._before:
             raise StoreError("away before the write")
-        written = super().apply(scope, partition, epoch, offset, update)
+        written = super().apply(scope, partition, epoch, offset, update, after)
         if self._writes in self._after:
             raise StoreError("away after the write")
         return written
@@ -162,7 +164,7 @@ def test_another_decider_starts_afresh_on_the_same_store(steps: list[Step], cuts
     feed(first, messages[: len(steps) // 2], cuts)
     learned_before = store.beliefs(SCOPE)
 
-    usual = Expectations([0.4, 0.4], 0.2, 1.0)
+    usual = Expectations([0.4, 0.4, None], 0.2, 1.0)
     two = replace(
         DECIDER,
         crowding={"name": 0.6, "city": 0.5},
@@ -175,4 +177,4 @@ def test_another_decider_starts_afresh_on_the_same_store(steps: list[Step], cuts
     feed(second, messages, cuts)
     if (packed := store.beliefs(SCOPE)) != learned_before and packed is not None:
         believed = Beliefs.unpack(packed)
-        assert (believed.decider, len(believed.crowding)) == ("two", 2)
+        assert (believed.decider, len(believed.sums)) == ("two", 3)

@@ -27,8 +27,9 @@ from consumer.evaluation import EventView
 from consumer.fusion import Fusion, WeightedFusion
 from consumer.fusion_spec import WeightedSpec
 from consumer.loop import Result
-from consumer.match import MatchSettings, MatchStage, MatchTopics
+from consumer.match import MatchSettings, MatchStage
 from consumer.merging import MergeRules
+from consumer.outbox import MatchTopics
 from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
 from consumer.records import Cluster, Erasure, FieldValue, Message, Outgoing, Position, Record, Saying, Verdict
 from consumer.redo import Repair
@@ -203,14 +204,21 @@ def new_stage(
     repair: Repair = PLENTY,
     snapshot_records: int = 1_000_000,
     fusion: Fusion | None = None,
+    position: Callable[[int], int | None] = lambda _: None,
+    committed: Callable[[int], int] = lambda _: 0,
+    now_ms: Callable[[], int] = lambda: NOW_MS,
+    **more: Any,
 ) -> MatchStage:
     made = encoders()
     policy = Policy(MergeRules(max_size, quorum), repair, exemplar_alpha=0.7)
-    chosen = MatchSettings(made.profile.name, VECTORS, made.fingerprint, KEY, TOPICS, k, policy, snapshot_records)
+    chosen = MatchSettings(
+        made.profile.name, VECTORS, made.fingerprint, KEY, TOPICS, k, policy, snapshot_records, **more
+    )
     spec = made.profile.fusion
     assert isinstance(spec, WeightedSpec)
     decides = WeightedFusion(made.layout, spec) if fusion is None else fusion
-    return MatchStage(chosen, decides, store, NoSnapshots() if snapshots is None else snapshots, index)
+    kept = NoSnapshots() if snapshots is None else snapshots
+    return MatchStage(chosen, decides, store, kept, index, position, committed, now_ms)
 
 
 def batches(messages: Sequence[Message], cuts: Iterable[int]) -> Iterator[Sequence[Message]]:

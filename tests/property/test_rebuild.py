@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
 from consumer.adapters.memory_clusters import MemoryClusters
+from consumer.delivery import AtLeastOnce
 from consumer.loop import Limits, Loop
 from consumer.records import Message, Outgoing, Verdict
 from consumer.vectors import unpack
@@ -44,7 +45,7 @@ def run_over(topic: Sequence[Outgoing], quorum: float) -> tuple[MemoryClusters, 
     store = MemoryClusters()
     stage = new_stage(store, quorum=quorum)
     source = MemorySource(broker, "match", [VECTORS], lambda came: {p: stage.assigned(p[1], len(topic)) for p in came})
-    loop = Loop(source, stage, MemoryPublisher(broker), LIMITS)
+    loop = Loop(source, stage, AtLeastOnce(source, MemoryPublisher(broker)), LIMITS)
     while loop.turn():
         pass
     return store, broker.messages(VECTORS)

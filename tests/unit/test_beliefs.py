@@ -11,7 +11,7 @@ from consumer.beliefs import Beliefs, Doubles, Expectations
 
 MOST = 4.0
 TRAINING_PAIRS = 2_000
-USUAL = Expectations(crowding=[0.7, 0.2], base_rate=0.1, damping=0.5)
+USUAL = Expectations(usual=[0.7, 0.2], base_rate=0.1, damping=0.5)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -40,9 +40,9 @@ def test_rows_in_any_cuts_leave_the_same(seed: int, cuts: set[int]) -> None:
     counts = np.log1p(rng.integers(0, 9, size=(600, 2)).astype(np.float64))
     log_odds = [rng.normal(-2, 4, size=int(n)) for n in rng.integers(1, 5, size=600)]
     whole, cut = Beliefs(), Beliefs()
-    relative, shifts = whole.crowded(counts, USUAL), whole.shifts(log_odds, USUAL)
+    means, shifts = whole.usual(counts, USUAL), whole.shifts(log_odds, USUAL)
     places = list(pairwise([0, *sorted(cuts), 600]))
-    assert np.array_equal(np.concatenate([cut.crowded(counts[a:b], USUAL) for a, b in places]), relative)
+    assert np.array_equal(np.concatenate([cut.usual(counts[a:b], USUAL) for a, b in places]), means)
     assert np.array_equal(np.concatenate([cut.shifts(log_odds[a:b], USUAL) for a, b in places]), shifts)
     assert cut.pack() == whole.pack()
     assert whole.rows == 600
@@ -55,25 +55,25 @@ def test_packed_and_unpacked_they_go_on_as_if_nothing_had_been(seed: int, rows: 
     rng = np.random.default_rng(seed)
     one = Beliefs()
     one.belong("a decider")
-    one.crowded(rng.random((rows, 2)), USUAL)
+    one.usual(rng.random((rows, 2)), USUAL)
     one.shifts([rng.normal(0, 5, 3) for _ in range(rows)], USUAL)
     other = Beliefs.unpack(one.pack())
     assert other.pack() == one.pack()
     other.belong("a decider")
     more, pairs = rng.random((300, 2)), [rng.normal(0, 5, 3) for _ in range(300)]
-    assert np.array_equal(other.crowded(more, USUAL), one.crowded(more, USUAL))
+    assert np.array_equal(other.usual(more, USUAL), one.usual(more, USUAL))
     assert np.array_equal(other.shifts(pairs, USUAL), one.shifts(pairs, USUAL))
     assert other.pack() == one.pack()
 
 
 def test_a_copy_is_its_own() -> None:
     one = Beliefs()
-    one.crowded(np.ones((300, 2)), USUAL)
+    one.usual(np.ones((300, 2)), USUAL)
     one.shifts([np.array([5.0, 6.0])] * 300, USUAL)
     before = one.pack()
     copy = one.copy()
     assert copy.pack() == before
-    copy.crowded(np.zeros((300, 2)), USUAL)
+    copy.usual(np.zeros((300, 2)), USUAL)
     copy.shifts([np.array([-5.0])] * 300, USUAL)
     copy.belong("another")
     assert one.pack() == before
@@ -83,14 +83,14 @@ def test_a_copy_is_its_own() -> None:
 def test_what_another_decider_taught_counts_for_nothing_but_the_count_of_rows() -> None:
     taught, fresh = Beliefs(), Beliefs()
     taught.belong("one with two terms")
-    taught.crowded(np.ones((300, 2)), USUAL)
+    taught.usual(np.ones((300, 2)), USUAL)
     taught.shifts([np.array([9.0, 9.0])] * 256, USUAL)
     assert taught.shift > 0
     single = Expectations([0.4], 0.2, 1.0)
     for beliefs in (taught, fresh):
         beliefs.belong("one with a single term")
     counts = np.random.default_rng(5).random((20, 1))
-    assert np.array_equal(taught.crowded(counts, single), fresh.crowded(counts, single))
+    assert np.array_equal(taught.usual(counts, single), fresh.usual(counts, single))
     pairs = [np.array([1.0])] * 20
     assert np.array_equal(taught.shifts(pairs, single), fresh.shifts(pairs, single))
     assert taught.rows == 256 + 20, "a store takes beliefs that have seen more rows"
@@ -153,15 +153,15 @@ def test_the_prior_forgets() -> None:
 
 
 @given(st.floats(0, 4), st.integers(1, 200))
-def test_a_steady_stream_as_crowded_as_training_is_not_crowded(value: float, rows: int) -> None:
+def test_a_steady_stream_like_training_is_as_usual(value: float, rows: int) -> None:
     as_trained = Expectations([value], 0.1, 0.5)
-    assert Beliefs().crowded(np.full((rows, 1), value), as_trained) == pytest.approx(0, abs=1e-9)
+    assert Beliefs().usual(np.full((rows, 1), value), as_trained) == pytest.approx(value, abs=1e-9)
 
 
 @settings(max_examples=15)
 @given(st.floats(0, 4), st.floats(0, 4))
 def test_what_is_usual_is_learned(usual: float, seen: float) -> None:
-    relative = Beliefs().crowded(np.full((12_000, 1), seen), Expectations([usual], 0.1, 0.5))[:, 0]
+    relative = seen - Beliefs().usual(np.full((12_000, 1), seen), Expectations([usual], 0.1, 0.5))[:, 0]
     assert relative[0] == pytest.approx((seen - usual) * 50 / 51, abs=2e-3 * (1 + usual))
     assert relative[-1] == pytest.approx(0, abs=1e-3)
     assert (np.diff(np.abs(relative)) <= 1e-12).all(), "ever less surprising"
@@ -170,8 +170,9 @@ def test_what_is_usual_is_learned(usual: float, seen: float) -> None:
 def test_a_row_more_crowded_than_usual_stands_out() -> None:
     beliefs, rng = Beliefs(), np.random.default_rng(6)
     counts = np.log1p(rng.poisson(2.0, size=(5_000, 2)).astype(np.float64))
-    relative = beliefs.crowded(counts, USUAL)[2_000:]
+    relative = (counts - beliefs.usual(counts, USUAL))[2_000:]
     assert relative.mean(axis=0) == pytest.approx([0, 0], abs=0.05)
-    hub = beliefs.crowded(np.log1p([[20.0, 0.0]]), USUAL)[0]
+    row = np.log1p([[20.0, 0.0]])
+    hub = (row - beliefs.usual(row, USUAL))[0]
     assert hub[0] > 1.5
     assert hub[1] < -0.8

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from consumer.decode import decode
 from consumer.encode import EncodeStage, scope_partition
-from consumer.loop import Result, dead_letter
+from consumer.letters.dead_letters import dead_letter
+from consumer.loop import Result
 from consumer.metrics import METRICS
 from consumer.profile import Profile
-from consumer.records import Erasure, Message, Outgoing, Record, Vector, Verdict
+from consumer.records import Erasure, Message, Outgoing, Record, Tick, Vector, Verdict
 from consumer.vectors import unpack
 from tests.factories import KEY, NOW_MS, encoder_set, message, offer_profile, person_profile, position, signup
 from tests.strategies import any_value, signups
@@ -28,7 +29,7 @@ def process(messages: Sequence[Message]) -> Result:
     return EncodeStage(ENCODERS, PARTITIONS).process(messages)
 
 
-def read(sent: Outgoing) -> Vector | Erasure | Verdict:
+def read(sent: Outgoing) -> Vector | Erasure | Verdict | Tick:
     return unpack(message(sent.value, sent.key, headers=sent.headers), ENCODERS.fingerprint, ENCODERS.layout.dim)
 
 
@@ -156,7 +157,7 @@ def test_order_is_kept_and_a_rejected_row_takes_no_other_with_it() -> None:
 
 
 def test_nothing_in_nothing_out() -> None:
-    assert process([]) == Result([], [])
+    assert process([]) == Result([], [], [])
     assert not process([message(b"?")]).outgoing
     assert ENCODERS.encode([]) == []
 

@@ -44,7 +44,9 @@ def judge(
 def decide(fusion: WeightedFusion, ids: Sequence[str], similarities: Floats, shared: Integers) -> list[Match | None]:
     """Judge the pairs of one row."""
     wide = similarities.reshape(len(ids), len(fusion.layout.names))
-    return fusion.judge(Comparison(np.zeros(len(ids), np.int64), ids, wide, shared), Beliefs())
+    return fusion.judge(
+        Comparison(np.zeros(len(ids), np.int64), ids, wide, np.stack([shared, shared], axis=1)), Beliefs()
+    )
 
 
 def test_blocks_lie_one_after_the_other() -> None:

@@ -26,34 +26,40 @@ CROWDED = replace(
     crowding_slopes=[-1.5, 0.25],
     expectations=Expectations([0.6, 0.9], 0.2, 0.8),
 )
+COMPLETE = replace(CROWDED, quality_slopes=[3.0], expectations=Expectations([0.6, 0.9, None], 0.2, 0.8))
 FUSION = LearnedFusion(LAYOUT, SPEC, DECIDER)
+DECIDERS = st.sampled_from(
+    [DECIDER, CROWDED, COMPLETE, replace(DECIDER, quality_slopes=[-1.0], expectations=Expectations([None], 0.2, 0.8))]
+)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
 def comparison(similarities: Sequence[Sequence[float]], masks: Sequence[int], row: int = 0) -> Comparison:
-    """Pairs of one row."""
+    """Pairs of one row; `masks` are of what both records have, and of all that either has."""
     ids = [f"r{i}" for i in range(len(masks))]
     wide = np.asarray(similarities, np.float32).reshape(len(masks), len(LAYOUT.names))
-    return Comparison(np.full(len(masks), row, np.int64), ids, wide, np.asarray(masks, np.int64))
+    return Comparison(
+        np.full(len(masks), row, np.int64), ids, wide, np.asarray(masks, np.int64)[:, None].repeat(2, axis=1)
+    )
 
 
 def stream(seed: int, rows: int) -> Comparison:
-    """Pairs of many rows, one to five each; modalities are missing here and there."""
+    """Pairs of many rows, one to five each; in both records modalities are missing here and there."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 6, size=rows)
     n, m = int(sizes.sum()), len(LAYOUT.names)
-    shared = rng.integers(0, 2**m, size=n)
-    there = (shared[:, None] >> np.arange(m)) & 1
+    masks = np.stack([np.repeat(rng.integers(1, 2**m, size=rows), sizes), rng.integers(1, 2**m, size=n)], axis=1)
+    there = ((masks[:, 0] & masks[:, 1])[:, None] >> np.arange(m)) & 1
     cosines = np.round(rng.uniform(-1, 1, size=(n, m)) * there, DECIMALS).astype(np.float32)
     numbers = np.cumsum(rng.integers(1, 3, size=rows))  # rows that found nothing have no pairs
-    return Comparison(np.repeat(numbers, sizes), [f"r{i}" for i in range(n)], cosines, shared)
+    return Comparison(np.repeat(numbers, sizes), [f"r{i}" for i in range(n)], cosines, masks)
 
 
 def judge(fusion: LearnedFusion, similarities: Sequence[Sequence[float]], masks: Sequence[int]) -> list[Match | None]:
     return fusion.judge(comparison(similarities, masks), Beliefs())
 
 
-@given(SEEDS, st.sampled_from([DECIDER, CROWDED]))
+@given(SEEDS, DECIDERS)
 def test_contributions_sum_to_the_logit(seed: int, decider: LinearDecider) -> None:
     pairs = stream(seed, 30)
     beliefs = Beliefs(rows=250)  # the prior moves within the stream
@@ -66,11 +72,12 @@ def test_contributions_sum_to_the_logit(seed: int, decider: LinearDecider) -> No
         assert match.probability == pytest.approx(1 / (1 + math.exp(-logit)), abs=2e-4)
         present = [name for name, is_there in zip(LAYOUT.names, there, strict=True) if is_there]
         crowding = [f"crowding {name}" for name in decider.crowding]
-        assert list(match.contributions) == ["base", "prior", *present, *crowding]
+        quality = ["quality"] if decider.quality else []
+        assert list(match.contributions) == ["base", "prior", *present, *crowding, *quality]
         assert list(match.similarities) == present
 
 
-@given(SEEDS, st.sampled_from([DECIDER, CROWDED]))
+@given(SEEDS, DECIDERS)
 def test_a_missing_modality_adds_nothing_whatever_its_numbers(seed: int, decider: LinearDecider) -> None:
     pairs, fusion = stream(seed, 30), LearnedFusion(LAYOUT, ALL, decider)
     noise = np.random.default_rng(seed + 1).uniform(-1, 1, pairs.similarities.shape).astype(np.float32)
@@ -159,9 +166,10 @@ def test_nothing_in_nothing_out() -> None:
 
 @given(SEEDS)
 def test_a_modality_that_the_decider_does_not_weigh_says_nothing(seed: int) -> None:
-    """Whether it is there, and what it is; in any order of the profile's modalities."""
-    fewer = LinearDecider(["device", "name"], [1.0, 9.0], [-0.4, -4.0], {"name": 0.7}, [-1.5], CROWDED.expectations)
-    fusion = LearnedFusion(LAYOUT, ALL, replace(fewer, expectations=Expectations([0.6], 0.2, 0.8)))
+    """Whether it is there, and what it is; in any order of the profile's modalities. Nor does a record lack it."""
+    usual = Expectations([0.6, None], 0.2, 0.8)
+    fewer = LinearDecider(["device", "name"], [1.0, 9.0], [-0.4, -4.0], {"name": 0.7}, [-1.5], [2.0], usual)
+    fusion = LearnedFusion(LAYOUT, ALL, fewer)
     pairs = stream(seed, 30)
     without = pairs.only([0, 2])
     one, other = Beliefs(), Beliefs()
@@ -187,7 +195,7 @@ def test_a_modality_that_the_decider_does_not_weigh_says_nothing(seed: int) -> N
 @settings(max_examples=30)
 @given(SEEDS, st.sets(st.integers(1, 299), max_size=12), st.integers(0, 255))
 def test_batches_of_whole_rows_change_nothing(seed: int, cuts: set[int], rows_before: int) -> None:
-    pairs, fusion = stream(seed, 300), LearnedFusion(LAYOUT, ALL, CROWDED)
+    pairs, fusion = stream(seed, 300), LearnedFusion(LAYOUT, ALL, COMPLETE)
     whole, cut = Beliefs(rows=rows_before), Beliefs(rows=rows_before)
     expected = fusion.judge(pairs, whole)
     rows = np.unique(pairs.rows)
@@ -213,8 +221,40 @@ def test_a_crowded_neighbourhood_says_less() -> None:
     assert {m.probability for m in others if m} == {one.probability}
 
 
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 7))
+def test_quality_is_how_complete_the_better_record_is(row: int, other: int, third: int) -> None:
+    """Beside what is usual, and whichever of the two it is. Other pairs of the row change nothing."""
+    usual = Expectations([None], 0.2, 0.0)
+    fusion = LearnedFusion(LAYOUT, ALL, replace(DECIDER, quality_slopes=[3.0], expectations=usual))
+    nothing = np.zeros((2, 3), np.float32)
+    pairs = Comparison(np.zeros(2, np.int64), ["a", "b"], nothing, np.array([[row, other], [row, third]]))
+    swapped = Comparison(np.zeros(1, np.int64), ["a"], nothing[:1], np.array([[other, row]]))
+
+    def quality(match: Match | None) -> float | None:
+        return None if match is None else match.contributions["quality"]
+
+    shares = [mask.bit_count() / 3 for mask in (row, other)]
+    first, back = (quality(fusion.judge(p, Beliefs(), different=True)[0]) for p in (pairs, swapped))
+    if row & other:
+        assert first == pytest.approx(3 * (max(shares) - shares[0]), abs=1e-4)
+        assert back == pytest.approx(3 * (max(shares) - shares[1]), abs=1e-4)
+    else:
+        assert first is None
+        assert back is None
+
+
+def test_records_as_complete_as_is_usual_say_nothing_by_it() -> None:
+    """Whatever is usual: a scope in which nobody gives a city is not worse for it."""
+    for mask in (1, 3, 7):
+        n = 100
+        masks = np.full((n, 2), mask)
+        pairs = Comparison(np.arange(n), ["x"] * n, np.ones((n, 3), np.float32), masks)
+        judged = LearnedFusion(LAYOUT, ALL, COMPLETE).judge(pairs, Beliefs(), different=True)
+        assert {match and match.contributions["quality"] for match in judged} == {0.0}
+
+
 def test_scores_are_the_probabilities_of_a_fresh_stream() -> None:
-    pairs, fusion = stream(7, 300), LearnedFusion(LAYOUT, ALL, CROWDED)
+    pairs, fusion = stream(7, 300), LearnedFusion(LAYOUT, ALL, COMPLETE)
     judged = fusion.judge(pairs, Beliefs(), different=True)
     for score, match in zip(fusion.scores(pairs), judged, strict=True):
         assert score == -1 if match is None else score == pytest.approx(match.probability, abs=6e-5)

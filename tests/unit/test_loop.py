@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
+from consumer.adapters.memory_transactions import MemoryTransactions
+from consumer.delivery import AtLeastOnce
 from consumer.encode import EncodeStage
-from consumer.errors import BrokerError, FencedError, StoreError, TooManyRejectsError
-from consumer.loop import Limits, Loop, Result, dead_letter, last_positions
+from consumer.errors import BrokerAwayError, BrokerError, FencedError, StoreError, TooManyRejectsError
+from consumer.letters.dead_letters import dead_letter
+from consumer.loop import Limits, Loop, Result, last_positions
 from consumer.records import Message, Outgoing, Position, Rejected
 from tests.factories import NOW_MS, encoder_set, message, position, signup
 
@@ -29,13 +32,18 @@ class Echo:
         self.deliveries = 0
         self.is_ready = True
         self.on_delivered: Callable[[], None] = lambda: None
+        self.on_confirm: Callable[[], None] = lambda: None
 
     def process(self, messages: Sequence[Message]) -> Result:
         self.batches.append([m.value for m in messages])
         if self.faults:
             raise self.faults.pop(0)
         rejected = [Rejected(m, self.name, "said so") for m in messages if m.value == b"bad"]
-        return Result([Outgoing(OUT, m.key, m.value) for m in messages if m.value != b"bad"], rejected)
+        sent = [Outgoing(OUT, m.key, m.value) for m in messages if m.value != b"bad"]
+        return Result(sent, rejected, last_positions(messages))
+
+    def confirm(self) -> None:
+        self.on_confirm()
 
     def delivered(self) -> None:
         if self.late_faults:
@@ -55,7 +63,7 @@ class Bench:
         self.stop = threading.Event()
         self.source = MemorySource(self.broker, "group", [TOPIC])
         self.publisher = MemoryPublisher(self.broker)
-        self.loop = Loop(self.source, stage, self.publisher, limits, self.stop)
+        self.loop = Loop(self.source, stage, AtLeastOnce(self.source, self.publisher), limits, self.stop)
 
     def send(self, *values: bytes, partition: int = 0) -> None:
         self.publisher.publish([Outgoing(TOPIC, b"k", value, {}, partition, NOW_MS) for value in values])
@@ -103,6 +111,7 @@ def test_a_dead_letter_keeps_the_bytes_and_says_where_they_came_from() -> None:
         "dedup-partition": b"3",
         "dedup-offset": b"7",
         "dedup-timestamp": str(NOW_MS).encode(),
+        "dedup-payload-sha256": b"a8100ae6aa1940d0b663bb31cd466142ebbdbd5187131b92d93818987832eb89",
     }
 
 
@@ -122,7 +131,7 @@ def test_the_real_encode_stage_in_the_loop() -> None:
     publisher, source = MemoryPublisher(broker), MemorySource(broker, "encode", [TOPIC])
     inputs = [message(signup(), "a"), message(b"{", "b"), message(None, "c")]
     publisher.publish([Outgoing(TOPIC, m.key, m.value) for m in inputs])
-    loop = Loop(source, EncodeStage(encoder_set(), 3), publisher, LIMITS)
+    loop = Loop(source, EncodeStage(encoder_set(), 3), AtLeastOnce(source, publisher), LIMITS)
     assert loop.turn() == 3
     assert sorted(m.key or b"" for m in broker.messages("vectors.person")) == [b"a", b"c", b"c", b"c"]
     (letter,) = broker.messages(LETTERS)
@@ -150,8 +159,10 @@ def test_nothing_is_committed_before_it_was_published() -> None:
     MemoryPublisher(broker).publish([Outgoing(TOPIC, b"k", b"1")])
     stage = Echo()
     stage.on_delivered = lambda: steps.append("delivered")
-    Loop(NotedSource(broker, "group", [TOPIC]), stage, NotedPublisher(broker), LIMITS).turn()
-    assert steps == ["publish", "flush", "commit", "delivered"]
+    stage.on_confirm = lambda: steps.append("confirm")
+    source = NotedSource(broker, "group", [TOPIC])
+    Loop(source, stage, AtLeastOnce(source, NotedPublisher(broker)), LIMITS).turn()
+    assert steps == ["confirm", "publish", "flush", "commit", "delivered"]
 
 
 def test_what_could_not_be_published_is_not_committed_and_comes_again() -> None:
@@ -162,12 +173,64 @@ def test_what_could_not_be_published_is_not_committed_and_comes_again() -> None:
     bench = Bench(stage := Echo())
     bench.send(b"1")
     with pytest.raises(BrokerError):
-        Loop(bench.source, stage, FailingPublisher(bench.broker), LIMITS).turn()
+        Loop(bench.source, stage, AtLeastOnce(bench.source, FailingPublisher(bench.broker)), LIMITS).turn()
     assert bench.committed == {}
     assert stage.deliveries == 0
     bench.source.close()
-    assert Loop(MemorySource(bench.broker, "group", [TOPIC]), stage, bench.publisher, LIMITS).turn() == 1
+    source = MemorySource(bench.broker, "group", [TOPIC])
+    assert Loop(source, stage, AtLeastOnce(source, bench.publisher), LIMITS).turn() == 1
     assert stage.batches == [[b"1"], [b"1"]]
+
+
+def test_a_broker_that_is_away_is_waited_for_and_the_batch_made_again() -> None:
+    class Faltering(MemoryPublisher):
+        left = 2
+
+        def flush(self) -> None:
+            if self.left:
+                self.left -= 1
+                raise BrokerAwayError("the broker is away")
+
+    bench = Bench(stage := Echo())
+    bench.send(b"1")
+    assert Loop(bench.source, stage, AtLeastOnce(bench.source, Faltering(bench.broker)), LIMITS).turn() == 1
+    assert stage.batches == [[b"1"]] * 3
+    assert bench.committed == {(TOPIC, 0): 1}
+
+
+def test_what_another_member_took_while_a_service_was_away_is_dropped() -> None:
+    joined: list[MemorySource] = []
+
+    class Outage(Echo):
+        def process(self, messages: Sequence[Message]) -> Result:
+            if not joined:  # another member takes every second partition, once it is let go
+                joined.append(MemorySource(bench.broker, "group", [TOPIC]))
+                self.faults = [StoreError("redis is away")]
+            return super().process(messages)
+
+    bench = Bench(stage := Outage())
+    bench.send(b"mine", partition=0)
+    bench.send(b"theirs", partition=1)
+    assert bench.loop.turn() == 1
+    assert stage.batches == [[b"mine", b"theirs"], [b"mine"]]
+    assert bench.values(OUT) == [b"mine"]
+    assert bench.committed == {(TOPIC, 0): 1}
+    assert [m.value for m in joined[0].poll(10, 0.0)] == [b"theirs"]
+
+
+def test_a_fenced_stage_commits_nothing_however_late_it_learns_of_it() -> None:
+    bench = Bench(stage := Echo())
+    bench.send(b"1")
+    delivery = MemoryTransactions(bench.broker, bench.source)
+
+    def fenced() -> None:
+        raise FencedError("another owns it")
+
+    stage.on_confirm = fenced
+    with pytest.raises(FencedError):
+        Loop(bench.source, stage, delivery, LIMITS).turn()
+    assert bench.committed == {}
+    assert bench.values(OUT) == []
 
 
 def test_a_service_that_is_away_is_waited_for() -> None:

@@ -43,30 +43,37 @@ def test_it_tells_what_its_fitting_saw(decider: OnnxDecider) -> None:
     spec = spec_of(SHIPPED)
     assert list(decider.modalities) == spec["modalities"]
     assert decider.crowding == {t["modality"]: t["similarity"] for t in spec["crowding"]}
-    assert decider.expectations.crowding == [t["usual"] for t in spec["crowding"]]
+    assert decider.quality
+    assert decider.expectations.usual == [*(t["usual"] for t in spec["crowding"]), None]
     assert (decider.expectations.base_rate, decider.expectations.damping) == (spec["base_rate"], spec["damping"])
     assert decider.fingerprint == spec["sha256"]["model.onnx"]
 
 
 def test_a_pair_does_not_depend_on_its_batch(decider: OnnxDecider) -> None:
-    m, c = len(decider.modalities), len(decider.crowding)
+    m, terms = len(decider.modalities), len(decider.crowding) + 1
     rng = np.random.default_rng(1)
     similarities = rng.uniform(-1, 1, (700, m)).astype(np.float32)
-    present, crowding = rng.random((700, m)) < 0.7, rng.normal(size=(700, c))
-    whole = decider.weigh(similarities, present, crowding)
-    assert whole.shape == (700, 1 + m + c)
+    present, beyond = rng.random((700, m)) < 0.7, rng.normal(size=(700, terms))
+    whole = decider.weigh(similarities, present, beyond)
+    assert whole.shape == (700, 1 + m + terms)
     assert whole.dtype == np.float64
     for size in (1, 2, 3, 5, 16, 33, 256, 699):
         parts = [slice(start, start + size) for start in range(0, 700, size)]
-        cut = np.concatenate([decider.weigh(similarities[p], present[p], crowding[p]) for p in parts])
+        cut = np.concatenate([decider.weigh(similarities[p], present[p], beyond[p]) for p in parts])
         assert np.array_equal(cut, whole)
 
 
+def test_a_decider_without_quality_is_read_all_the_same() -> None:
+    neuron = OnnxDecider(SHIPPED.parent / "signup-neuron")
+    assert not neuron.quality
+    assert neuron.expectations.usual == []
+
+
 def test_what_is_missing_adds_nothing_and_the_base_is_one_number(decider: OnnxDecider) -> None:
-    m, c = len(decider.modalities), len(decider.crowding)
+    m, terms = len(decider.modalities), len(decider.crowding) + 1
     rng = np.random.default_rng(2)
     similarities, present = rng.uniform(-1, 1, (50, m)).astype(np.float32), rng.random((50, m)) < 0.5
-    log_odds = decider.weigh(similarities, present, np.zeros((50, c)))
+    log_odds = decider.weigh(similarities, present, np.zeros((50, terms)))
     assert len(set(log_odds[:, 0].tolist())) == 1
     assert not log_odds[:, 1 : 1 + m][~present].any()
     assert not log_odds[:, 1 + m :].any()
@@ -114,6 +121,7 @@ NAME = {"modality": "name", "similarity": 0.75, "usual": 0.5}
         (change("crowding", [NAME, {**NAME, "modality": "city", "usual": -1}]), "make no sense.*export"),
         (change("crowding", [NAME, {"modality": "city"}]), "spec.json.*similarity.*export"),
         (change("crowding", "name"), "spec.json.*export"),
+        (change("quality", None), "export the decider again|failed on"),
         *((change("base_rate", value), "make no sense.*export") for value in (0, 1, -0.1, 7)),
         *((change("damping", value), "make no sense.*export") for value in (-0.1, 1.1)),
         (change("base_rate", "often"), "spec.json.*often.*export"),
@@ -208,7 +216,7 @@ def test_a_learned_fusion_that_makes_no_sense(changed: dict[str, object], said: 
         load_profile(person(tmp_path, fusion={**LEARNED, **changed}))
 
 
-@pytest.mark.parametrize("name", ["base", "prior", "crowding name"])
+@pytest.mark.parametrize("name", ["base", "prior", "quality", "crowding name"])
 def test_a_modality_cannot_have_the_name_of_a_term(name: str, tmp_path: Path) -> None:
     modalities = {name: {"encoder": "lexical", "fields": ["name"], "dim": 32, "weight": 1}}
     load_profile(person(tmp_path, modalities=modalities))  # with a weighted mean there are no such terms

@@ -79,7 +79,7 @@ def test_scopes_do_not_meet_and_the_last_vector_of_a_record_counts(encoders: Enc
 def test_scores_are_means_over_what_both_have(encoders: EncoderSet) -> None:
     names, weights = encoders.layout.names, np.array(encoders.layout.weights)
     similarities = np.array([[0.5] * len(names), [0.8, *[0.0] * (len(names) - 1)]], np.float32)
-    pairs = Comparison(np.array([1, 2]), ["a", "a"], similarities, np.array([2 ** len(names) - 1, 1]))
+    pairs = Comparison(np.array([1, 2]), ["a", "a"], similarities, np.array([[2 ** len(names) - 1] * 2, [1, 7]]))
 
     def scores(pairs: Comparison, min_evidence: float) -> list[float]:
         spec = WeightedSpec(duplicate=0.9, possible=0.9, slope=1, min_evidence=min_evidence)
@@ -94,7 +94,7 @@ def test_the_truth_of_a_pair(encoders: EncoderSet) -> None:
     none = np.zeros((3, len(encoders.layout.names)), np.float32)
     pairs = PairTable(
         ["a", "b", "c", "d"],
-        Comparison(np.array([1, 2, 3]), ["a", "a", "c"], none, np.zeros(3, np.int64)),
+        Comparison(np.array([1, 2, 3]), ["a", "a", "c"], none, np.zeros((3, 2), np.int64)),
         np.array([0, 0, 2]),
     )
     assert pairs.same({"a": "x", "b": "x", "c": "y"}).tolist() == [True, False, False]

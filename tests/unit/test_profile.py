@@ -152,3 +152,10 @@ def test_an_encoder_gets_fields_it_can_read(file: Path, modality: dict[str, obje
     fields = {"name": {"type": "text"}, "photo": {"type": "image"}, "where": {"type": "uri"}}
     content = {"fields": fields, "modalities": {"m": {**modality, "weight": 1}}, "quality": {}}
     assert re.search(said, fault(changed(file, **content)))
+
+
+def test_a_vectors_topic_of_its_own_has_encoders_of_its_own() -> None:
+    """They start at the beginning of the input, beside those of the topic in use."""
+    usual, other = person_profile(), person_profile(vectors="vectors.person.2")
+    assert (usual.vectors_topic, usual.encoders) == ("vectors.person", "person.encode")
+    assert (other.vectors_topic, other.encoders) == ("vectors.person.2", "person.vectors.person.2.encode")

@@ -18,7 +18,7 @@ from consumer.decode import decode
 from consumer.errors import RejectedError
 from consumer.events import MEMBERS_SHOWN, EventRenderer
 from consumer.feedback import decode_feedback
-from consumer.loop import dead_letter
+from consumer.letters.dead_letters import dead_letter
 from consumer.profile import BUILT_IN, load_profile
 from consumer.records import (
     Cause,

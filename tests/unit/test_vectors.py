@@ -13,13 +13,14 @@ from hypothesis.extra import numpy as st_np
 
 from consumer.decode import LAST_MS
 from consumer.errors import RejectedError
-from consumer.records import Erasure, Message, Outgoing, Position, Vector, Verdict
+from consumer.records import Erasure, Message, Outgoing, Position, Tick, Vector, Verdict
 from consumer.vectors import (
     INGESTED_HEADER,
     SOURCE_HEADER,
     pack_erasure,
     pack_vector,
     pack_verdict,
+    tick_message,
     unpack,
     word_entry,
     word_message,
@@ -196,7 +197,7 @@ def test_a_null_value_ends_the_word_on_a_pair() -> None:
 
 @given(VERDICTS | VERDICTS.map(lambda word: replace(word, by="", says="undecided", said_ms=word.ingested_ms)))
 def test_a_verdict_goes_through_the_outbox_unchanged(said: Verdict) -> None:
-    assert word_message(word_entry(said), "vectors", 2) == pack_verdict(said, "vectors", 2)
+    assert word_message(word_entry(said, 0), "vectors", 2) == pack_verdict(said, "vectors", 2)
 
 
 def test_a_topic_with_a_slash_comes_back_too() -> None:
@@ -303,7 +304,7 @@ def test_a_message_without_a_key_is_refused() -> None:
     assert "no key" in refusal(body(), key=None)
 
 
-def outcome(received: Message) -> Vector | Erasure | Verdict | RejectedError:
+def outcome(received: Message) -> Vector | Erasure | Verdict | Tick | RejectedError:
     try:
         return unpack(received, MODELS, DIM)
     except RejectedError as error:
@@ -317,7 +318,7 @@ HEADERS = st.dictionaries(st.sampled_from([SOURCE_HEADER, INGESTED_HEADER]), st.
 @settings(max_examples=300)
 def test_any_bytes_are_a_value_or_refused(value: bytes | None, headers: dict[str, bytes], key: bytes) -> None:
     item = outcome(message(value, key, headers=headers))
-    assert isinstance(item, Vector | Erasure | Verdict) or len(str(item)) < 200
+    assert isinstance(item, Vector | Erasure | Verdict | Tick) or len(str(item)) < 200
 
 
 @given(st.data())
@@ -340,3 +341,19 @@ def test_any_bytes_under_the_key_of_a_pair_are_a_verdict_or_refused(value: bytes
     assert not isinstance(item, Verdict) or bool(item.by) == (value is not None)
     also = outcome(message(value, PAIR))
     assert isinstance(also, Verdict) or len(str(also)) < 200
+
+
+def test_a_tick_names_a_scope_and_nothing_else() -> None:
+    sent = tick_message("de", "vectors", 3)
+    assert (sent.value, sent.partition, dict(sent.headers)) == (None, 3, {})
+    where = Position("vectors", 3, 9)
+    assert unpack(Message(where, sent.key, None, 5), MODELS, DIM) == Tick("de", where, 5)
+    for key, value, timestamp_ms in (
+        (b"\xfe", None, 5),
+        (b"\xfe{x}", None, 5),
+        (b"\xfe\xff", None, 5),
+        (sent.key, b"", 5),
+        (sent.key, None, -1),
+    ):
+        with pytest.raises(RejectedError, match="not a tick"):
+            unpack(Message(where, key, value, timestamp_ms), MODELS, DIM)

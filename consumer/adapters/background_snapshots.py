@@ -1,0 +1,93 @@
+"""Snapshots that are written while the stream goes on: what needs the index to stand still is done at once, the rest later.
+
+Digests, the wait for the disk and an upload take as long as they take; one is under way at a time. Where they are slower
+than new snapshots come, the newest of a partition replaces the one that waits.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from consumer.adapters.snapshot_files import Staged
+from consumer.ports import Snapshot, VectorIndex
+
+_log = structlog.get_logger()
+
+
+class Stages(Protocol):
+    """A snapshot store whose `save` can be done in two steps."""
+
+    def stage(
+        self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
+    ) -> Staged | None: ...
+
+    def publish(self, staged: Staged) -> None: ...
+
+    def discard(self, staged: Staged) -> None: ...
+
+    def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None: ...
+
+
+class BackgroundSnapshots:
+    """A snapshot store over another, with a thread that publishes. `close` it."""
+
+    def __init__(self, store: Stages) -> None:
+        self._store = store
+        self._waiting: dict[int, Staged] = {}
+        self._busy: int | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="snapshots", daemon=True)
+        self._thread.start()
+
+    def save(
+        self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
+    ) -> None:
+        """Returns once the index may change again."""
+        staged = self._store.stage(partition, fingerprint, offset, scopes)
+        if staged is None:
+            return
+        with self._changed:
+            older = self._waiting.pop(partition, None)
+            self._waiting[partition] = staged
+            self._changed.notify_all()
+        if older is not None:
+            self._store.discard(older)
+            _log.info("snapshot skipped for a newer one", partition=partition, offset=older.offset)
+
+    def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
+        """What was saved before is in place, or given up, when this looks."""
+        with self._changed:
+            self._changed.wait_for(lambda: partition not in self._waiting and partition != self._busy)
+        return self._store.load(partition, fingerprint, applied)
+
+    def close(self, seconds: float) -> None:
+        """Finish what is under way, for so long; what is not in place then never was."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            _log.error("snapshots not written in time", seconds=seconds, partitions=sorted(self._waiting))
+
+    def _work(self) -> None:
+        while (staged := self._next()) is not None:
+            try:
+                self._store.publish(staged)
+            except Exception:  # noqa: BLE001  # a thread that ended in silence would leave `load` waiting
+                _log.exception("defect", partition=staged.partition)
+            finally:
+                with self._changed:
+                    self._busy = None
+                    self._changed.notify_all()
+
+    def _next(self) -> Staged | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if not self._waiting:
+                return None
+            self._busy, staged = next(iter(self._waiting.items()))
+            del self._waiting[self._busy]
+            return staged

@@ -1,0 +1,34 @@
+"""How a consumer joins its group: the newer protocol where the brokers speak it, the classic one elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Properties = Mapping[str, str | int | float | bool]
+NEWER: Final = "consumer"
+"""KIP-848: the broker assigns, partition by partition, and a rebalance stops nobody."""
+
+_DEFAULTS: Final[Properties] = {
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    # Without events for the end of a partition a lag would never reach 0 behind a transaction's control record.
+    "enable.partition.eof": True,
+    # How long a client whose queue was full waits before it fetches again; the default of a second starves a fast loop.
+    "fetch.queue.backoff.ms": 20,
+    "queued.max.messages.kbytes": 32768,
+}
+_CLASSIC_ONLY: Final = frozenset(
+    {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol.type"}
+)
+"""Under the newer protocol these are the broker's, and librdkafka refuses them."""
+
+
+def consumer_config(properties: Properties, group: str) -> dict[str, Any]:
+    """What a consumer of `group` is made with: the newer protocol unless `properties` choose or need the classic one."""
+    config: dict[str, Any] = {"group.id": group, **_DEFAULTS, **properties, "enable.auto.commit": False}
+    config.setdefault("group.protocol", "classic" if _CLASSIC_ONLY & properties.keys() else NEWER)
+    return config if config["group.protocol"] == NEWER else classic(config)
+
+
+def classic(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under the classic protocol, in which partitions move one by one too."""
+    return {"partition.assignment.strategy": "cooperative-sticky", **config, "group.protocol": "classic"}

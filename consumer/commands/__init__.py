@@ -1,0 +1,1 @@
+"""Groups of commands, one file each; `consumer/__main__.py` registers them."""

@@ -1,0 +1,34 @@
+"""What commands share: the options that choose settings, and JSON on standard output."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from consumer import logs
+from consumer.settings import Settings, load_settings
+
+
+def configured(config: Path | None, overrides: Mapping[str, object]) -> Settings:
+    """Settings from the file, the environment and `overrides` (those not None); logging is set up as they say."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    settings = load_settings(config, given)
+    logs.configure(settings.log)
+    return settings
+
+
+def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--config` and `--profile`."""
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path), help="Settings file (YAML)."),
+        click.option("--profile", help="signup, listing, or a path to a profile."),
+    ):
+        command = option(command)
+    return command
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on standard output."""
+    click.echo(orjson.dumps(value))

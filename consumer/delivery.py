@@ -1,0 +1,27 @@
+"""At-least-once delivery: publish, wait for the broker, commit. A crash in between sends the batch again, byte for byte."""
+
+from collections.abc import Callable, Sequence
+
+from consumer.ports import Publisher, Source
+from consumer.records import Outgoing, Position
+
+
+class AtLeastOnce:
+    """Implements `consumer.ports.Delivery` over a source and a publisher."""
+
+    def __init__(self, source: Source, publisher: Publisher) -> None:
+        self._source = source
+        self._publisher = publisher
+
+    def deliver(
+        self, messages: Sequence[Outgoing], done: Sequence[Position], confirm: Callable[[], None] = lambda: None
+    ) -> None:
+        confirm()
+        self._publisher.publish(messages)
+        self._publisher.flush()
+        if done:
+            self._source.commit(done)
+
+    def close(self) -> None:
+        """Deliver what is queued. Raises BrokerError."""
+        self._publisher.close()

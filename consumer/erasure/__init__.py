@@ -1,0 +1,1 @@
+"""Asking for a record to be forgotten, and proving that it was."""

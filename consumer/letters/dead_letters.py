@@ -1,0 +1,133 @@
+"""What a stage could not read: written to `<topic>.dlq` with the reason, read back from there, and made ready to be tried again."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from consumer.errors import RejectedError
+from consumer.records import Message, Outgoing, Position, Rejected
+
+SUFFIX = ".dlq"
+REPLAYED = "dedup-replayed"
+"""Header of a message that was sent again: `topic/partition/offset` of the one that was rejected."""
+_OURS = "dedup-"
+_NUMBERS = re.compile(r"\d+")
+
+
+def dead_letter(rejected: Rejected) -> Outgoing:
+    """The message for the dead-letter topic: the bytes as they came, and in headers what is wrong with them."""
+    message = rejected.message
+    position = message.position
+    headers = {
+        **message.headers,
+        "dedup-stage": rejected.stage.encode(),
+        "dedup-reason": rejected.reason.encode(),
+        "dedup-topic": position.topic.encode(),
+        "dedup-partition": str(position.partition).encode(),
+        "dedup-offset": str(position.offset).encode(),
+        "dedup-timestamp": str(message.timestamp_ms).encode(),
+    }
+    if message.value is not None:
+        headers["dedup-payload-sha256"] = hashlib.sha256(message.value).hexdigest().encode()
+    return Outgoing(f"{position.topic}{SUFFIX}", message.key, message.value, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter, read back."""
+
+    position: Position
+    """Where it lies."""
+    origin: Position
+    """Where the rejected message lay."""
+    stage: str
+    reason: str
+    rejected_ms: int
+    """When the letter was written."""
+    sent_ms: int
+    """Timestamp of the rejected message."""
+    sha256: str | None
+    """Of its value; None for a null value, and for letters of versions that did not say it."""
+    size: int | None
+    """Bytes of its value; None for a null value."""
+
+    @property
+    def kind(self) -> str:
+        """The reason without its numbers, so that alike ones are counted together."""
+        return _NUMBERS.sub("#", self.reason)
+
+
+def read_letter(message: Message) -> Letter:
+    """What the headers of a dead letter say. Raises RejectedError for a message that is none."""
+    headers = message.headers
+    try:
+        sha256 = headers.get("dedup-payload-sha256")
+        return Letter(
+            position=message.position,
+            origin=Position(
+                headers["dedup-topic"].decode(), int(headers["dedup-partition"]), int(headers["dedup-offset"])
+            ),
+            stage=headers["dedup-stage"].decode(),
+            reason=headers["dedup-reason"].decode(),
+            rejected_ms=message.timestamp_ms,
+            sent_ms=int(headers["dedup-timestamp"]),
+            sha256=None if sha256 is None else sha256.decode(),
+            size=None if message.value is None else len(message.value),
+        )
+    except (KeyError, ValueError):  # UnicodeDecodeError is a ValueError
+        raise RejectedError("no dead letter of ours: its headers do not say what was rejected, and why") from None
+
+
+def original(message: Message, letter: Letter) -> Outgoing:
+    """The rejected message, to be sent again: to the partition it was in, for there its key keeps its order.
+
+    It goes without the headers that say what was wrong, and with one that says which message it repeats. Its timestamp is
+    that of now: with the one it had, retention could take it away before it is read.
+    """
+    headers = {name: value for name, value in message.headers.items() if not name.startswith(_OURS)}
+    origin = letter.origin
+    headers[REPLAYED] = f"{origin.topic}/{origin.partition}/{origin.offset}".encode()
+    return Outgoing(origin.topic, message.key, message.value, headers, origin.partition)
+
+
+def replayed_from(message: Message) -> Position | None:
+    """The message that this one repeats, where a replay sent it."""
+    named = message.headers.get(REPLAYED)
+    if named is None:
+        return None
+    try:
+        return parse_position(named.decode())
+    except ValueError:
+        return None
+
+
+def parse_position(text: str) -> Position:
+    """`topic/partition/offset`. Raises ValueError for anything else."""
+    topic, partition, offset = text.rsplit("/", 2)
+    if not (topic and partition.isascii() and offset.isascii() and partition.isdigit() and offset.isdigit()):
+        raise ValueError(f"{text!r} is no topic/partition/offset")
+    return Position(topic, int(partition), int(offset))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which letters are meant: those that fit everything that is given."""
+
+    reason: str | None = None
+    """A part of it, in any case."""
+    stage: str | None = None
+    origins: frozenset[Position] = frozenset()
+
+    def __contains__(self, letter: Letter) -> bool:
+        return (
+            (self.reason is None or self.reason.casefold() in letter.reason.casefold())
+            and (self.stage is None or self.stage == letter.stage)
+            and (not self.origins or letter.origin in self.origins)
+        )
+
+
+def count_kinds(letters: Iterable[Letter]) -> Counter[tuple[str, str]]:
+    """Letters per stage and kind of reason."""
+    return Counter((letter.stage, letter.kind) for letter in letters)

@@ -1,0 +1,69 @@
+"""What the scopes of a matcher owe to the topics: the changes in their outboxes that were not told yet.
+
+Told is every entry below the group's committed offset, for offsets and events are committed together. Due is every
+entry that comes from before the next offset to be decided: up to there all scopes of a partition are equally far, so
+one number says what was told.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from consumer.events import EventRenderer
+from consumer.owned import OwnedPartition, OwnedScope
+from consumer.ports import ClusterStore
+from consumer.records import OutboxEntry, Outgoing
+from consumer.vectors import word_message
+
+
+@dataclass(frozen=True, slots=True)
+class MatchTopics:
+    """Where the outcome goes."""
+
+    events: str
+    clusters: str
+    possible: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Reads outboxes. `config` is the digest of what decides, for the state of clusters."""
+
+    store: ClusterStore
+    profile: str
+    config: str
+    topics: MatchTopics
+    vectors_topic: str
+
+    def collect(self, partitions: Iterable[OwnedPartition]) -> list[Outgoing]:
+        """What is due, and the present state of the clusters it tells of; marks the scopes that owe it."""
+        outgoing: list[Outgoing] = []
+        owed: list[tuple[OwnedScope, int, bool]] = []
+        for owned in partitions:
+            for scope in owned.scopes.values():
+                if not scope.dirty:
+                    continue
+                entries = self.store.outbox(scope.name)
+                if not entries:
+                    scope.dirty = False
+                due = [(sequence, entry) for sequence, entry in entries if entry.offset < owned.next_offset]
+                if due:
+                    outgoing += self._messages(owned, scope, [e for _, e in due if e.offset >= owned.told])
+                    owed.append((scope, due[-1][0], len(due) < len(entries)))
+        # only now: where the store failed on the way, this is called again and must find all of it
+        for scope, sequence, more in owed:
+            scope.owed, scope.owes_more = sequence, more
+        return outgoing
+
+    def _messages(self, owned: OwnedPartition, scope: OwnedScope, entries: list[OutboxEntry]) -> list[Outgoing]:
+        names = {"events": self.topics.events, "possible": self.topics.possible}
+        told = [
+            word_message(entry, self.vectors_topic, owned.number)
+            if entry.stream == "words"
+            else Outgoing(names[entry.stream], entry.key.encode(), entry.value)
+            for entry in entries
+        ]
+        changed = sorted({entry.key for entry in entries if entry.stream == "events"})
+        renderer = EventRenderer(self.profile, scope.name, self.config)
+        now = self.store.clusters(scope.name, changed)
+        states = [Outgoing(self.topics.clusters, cid.encode(), renderer.state(cid, c)) for cid, c in now.items()]
+        return [*told, *states]

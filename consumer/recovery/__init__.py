@@ -1,0 +1,1 @@
+"""State made again, compared, and handed over to other models: `dedup rebuild`, `verify`, `migrate`."""

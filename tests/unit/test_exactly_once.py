@@ -1,0 +1,220 @@
+"""What a matcher sends, given what the group has committed; and what it does when its store or its topic is another one."""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from consumer.adapters.memory_clusters import MemoryClusters
+from consumer.adapters.no_snapshots import NoSnapshots
+from consumer.errors import FencedError, LostWritesError, SettingsError
+from consumer.match import MatchStage
+from consumer.ports import VectorIndex
+from consumer.records import Message, OutboxEntry, Outgoing, Position, ScopeUpdate
+from consumer.redo import Repair
+from tests.factories import NOW_MS
+from tests.property.test_match import SCOPE, TOPICS, VECTORS, Put, by_id, delivered, messages_of, new_stage, values
+
+TWINS = [Put(f"{pair}{side}", pair, None, NOW_MS) for pair in ("anna", "berta", "carla") for side in "12"]
+"""Every second record makes a cluster with the one before it."""
+MESSAGES = delivered(messages_of(TWINS))
+END = len(MESSAGES)
+
+
+class Noted(NoSnapshots):
+    """Keeps the offsets of what it is asked to save."""
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+
+    def save(
+        self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
+    ) -> None:
+        del partition, fingerprint, scopes
+        self.offsets.append(offset)
+
+
+class Bench:
+    """A store, and what the group has committed; matchers come and go."""
+
+    def __init__(self, store: MemoryClusters | None = None, committed: int = 0) -> None:
+        self.store = store or MemoryClusters()
+        self.committed = committed
+        self.asked = 0
+        self.snapshots = Noted()
+
+    def matcher(self, end: int = END) -> MatchStage:
+        stage = new_stage(self.store, self.snapshots, committed=self._committed)
+        stage.assigned(0, end)
+        return stage
+
+    def _committed(self, _partition: int) -> int:
+        self.asked += 1
+        return self.committed
+
+
+def ids(sent: Sequence[Outgoing]) -> list[str]:
+    return list(by_id(values(sent)))
+
+
+def test_a_batch_says_how_far_it_is_done() -> None:
+    stage = Bench().matcher()
+    result = stage.process(MESSAGES[:4])
+    assert result.done == [Position(VECTORS, 0, 3)]
+    assert len(ids(result.outgoing)) == 2
+    stage.delivered()
+    assert stage.process([]).done == [], "said once"
+
+
+def test_what_was_told_before_a_crash_is_not_told_again() -> None:
+    bench = Bench()
+    whole = ids(bench.matcher().process(MESSAGES).outgoing)  # died before it could acknowledge
+    assert len(whole) == 3
+    for committed, left in ((END, []), (4, whole[2:]), (0, whole)):
+        again = Bench(copy.deepcopy(bench.store), committed).matcher()
+        result = again.process(MESSAGES)
+        assert ids(result.outgoing) == left
+        again.delivered()
+        assert again.process([]).outgoing == []
+
+
+def test_a_snapshot_is_not_behind_what_was_not_told_yet() -> None:
+    bench = Bench()
+    stage = bench.matcher()
+    stage.process(MESSAGES[:2])
+    stage.delivered()
+    stage.process(MESSAGES[2:])
+    stage.close()
+    assert bench.snapshots.offsets == [2]
+
+
+def test_events_wait_until_everything_before_them_is_decided() -> None:
+    """One committed number speaks for all scopes: one that is ahead must not move it past one that is behind."""
+    bench = Bench()
+    whole = ids(bench.matcher().process(MESSAGES).outgoing)
+    again = bench.matcher()
+    first = again.process(MESSAGES[:3])
+    assert ids(first.outgoing) == whole[:1]
+    assert first.done == [Position(VECTORS, 0, 2)]
+    again.delivered()
+    assert ids(again.process(MESSAGES[3:]).outgoing) == whole[1:]
+
+
+def test_after_a_delivery_of_which_nothing_is_known_the_group_is_asked() -> None:
+    bench = Bench()
+    stage = bench.matcher()
+    whole = ids(stage.process(MESSAGES).outgoing)
+    before = bench.asked
+    assert ids(stage.process(MESSAGES).outgoing) == whole, "it had failed"
+    bench.committed = END
+    result = stage.process(MESSAGES)
+    assert (ids(result.outgoing), result.done) == ([], []), "it had not"
+    assert bench.asked == before + 2
+    stage.delivered()
+    assert bench.store.outbox(SCOPE) == []
+
+
+def test_a_dead_letter_that_was_sent_is_not_sent_again() -> None:
+    bad = [Message(Position(VECTORS, 0, 0), b"r", b"no vector", NOW_MS)]
+    bench = Bench()
+    assert len(bench.matcher(1).process(bad).rejected) == 1
+    bench.committed = 1
+    assert bench.matcher(1).process(bad).rejected == []
+
+
+def test_a_store_that_lost_everything_is_not_started_on() -> None:
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=r"told up to offset 6: its state was lost.*dedup rebuild"):
+            Bench(committed=END).matcher()
+
+
+def test_a_topic_that_is_shorter_than_what_was_told_is_another_one() -> None:
+    bench = Bench()
+    bench.matcher()
+    bench.committed = END
+    with pytest.raises(SettingsError, match="deleted and made anew"):
+        bench.matcher(END - 1)
+
+
+def test_a_store_that_forgot_a_batch_is_noticed_and_brought_forward() -> None:
+    """A failover to a replica that lagged, under a matcher that lives on."""
+    undisturbed = Bench()
+    stage = undisturbed.matcher()
+    whole = ids(stage.process(MESSAGES).outgoing)
+
+    bench = Bench()
+    stage = bench.matcher()
+    stage.process(MESSAGES[:2])
+    stage.delivered()
+    replica = copy.deepcopy(bench.store)
+    sent = ids(stage.process(MESSAGES[2:4]).outgoing)
+    stage.delivered()
+    bench.committed = 4
+    for name in ("_scopes", "_epochs", "_partitions"):  # the same address answers, with what the replica had
+        setattr(bench.store, name, getattr(replica, name))
+    with pytest.raises(LostWritesError, match="up to offset 1, and had said 3"):
+        stage.process(MESSAGES[4:])
+    stage.close()
+    assert bench.snapshots.offsets == [], "its index may lack what it replayed beside the older store"
+    again = bench.matcher()
+    assert ids(again.process(MESSAGES).outgoing) == [i for i in whole[1:] if i not in sent]
+    again.delivered()
+    assert bench.store.assignment(SCOPE, "berta1") == undisturbed.store.assignment(SCOPE, "berta1")
+
+
+def test_a_matcher_learns_before_it_commits_that_another_took_over() -> None:
+    bench = Bench()
+    stage = bench.matcher()
+    stage.process(MESSAGES)
+    stage.confirm()
+    bench.matcher()
+    with pytest.raises(FencedError, match="took it over"):
+        stage.confirm()
+
+
+def test_an_idle_scope_works_off_what_waits_to_be_judged_again() -> None:
+    bench = Bench()
+    stage = bench.matcher()
+    stage.process(MESSAGES)
+    stage.delivered()
+    epoch = bench.store.take_epoch(0)
+    bench.store.claim(SCOPE, 0, epoch)
+    bench.store.apply(SCOPE, 0, epoch, END - 1 + 1, _redo(["anna1", "berta1", "carla1"]))
+    bench.committed = END + 1
+
+    stage = new_stage(bench.store, repair=Repair(50, 1), committed=lambda _: END + 1, position=lambda _: END + 1)
+    stage.assigned(0, END + 1)
+    (tick,) = stage.process([]).outgoing
+    assert (tick.topic, tick.partition, tick.value) == (VECTORS, 0, None)
+    (again,) = stage.process([]).outgoing
+    assert again == tick, "not known to be sent"
+    stage.delivered()
+    assert stage.process([]).outgoing == [], "one is on its way"
+    stage.delivered()
+    message = Message(Position(VECTORS, 0, END + 1), tick.key, tick.value, NOW_MS)
+    result = stage.process([message])
+    assert [m for m in result.outgoing if m.topic == TOPICS.events] == []
+    stage.delivered()
+    assert bench.store.redo(SCOPE, 10) == ([], 0)
+    assert stage.process([]).outgoing == []
+
+
+def test_no_tick_while_there_is_something_to_read() -> None:
+    bench = Bench()
+    epoch = bench.store.take_epoch(0)
+    bench.store.claim(SCOPE, 0, epoch)
+    bench.store.apply(SCOPE, 0, epoch, 0, _redo(["anna1"]))
+    stage = bench.matcher()
+    assert stage.process([]).outgoing == [], "it is not ready"
+    assert all(m.topic != VECTORS for m in stage.process(MESSAGES).outgoing)
+
+
+def _redo(records: Sequence[str]) -> ScopeUpdate:
+    return ScopeUpdate({}, {}, {}, {}, {}, (), (), {}, (), redo_put=records)
+
+
+def test_an_entry_names_the_message_it_follows_from() -> None:
+    bench = Bench()
+    bench.matcher().process(MESSAGES)
+    entries: list[OutboxEntry] = [entry for _, entry in bench.store.outbox(SCOPE)]
+    assert [entry.offset for entry in entries] == [1, 3, 5]
