@@ -20,11 +20,11 @@ from tests.chaos.report import Report
 from tests.chaos.run import Fault, wreak
 from tests.chaos.stream import Stream
 from tests.chaos.world import Minder, Slot, World, world
-from tests.deployment import QUICK_SESSIONS, Deployment
+from tests.deployment import QUICK_SESSIONS, Deployment, Process
 
 NAME = "chaos"
 CALM = f"{NAME}-calm"
-_SETTLE_SECONDS = 180.0
+_SETTLE_SECONDS = 600.0
 
 
 @contextmanager
@@ -94,7 +94,6 @@ def undisturbed(deployment: Deployment) -> Decided:
     assert made.returncode == 0, made.stderr
     slot = Slot("matcher-calm", deployment, own)
     slot.start()
-    slot.processes[-1].wait_ready()
     with Progress(deployment, CALM) as progress:
         settle(progress, {}, _SETTLE_SECONDS)
     slot.stop()
@@ -106,9 +105,10 @@ def _verify(deployment: Deployment, states: Sequence[Path]) -> list[str]:
     """What the service's own check says, with the snapshots of each matcher."""
     said = []
     for state in states:
-        redis = {"DEDUP_REDIS__URL": deployment.redis_url}
-        done = deployment.run("verify", "--wait", "0", "--json", **redis, DEDUP_STATE__DIRECTORY=str(state))
-        if done.returncode != 0:
+        own = {"DEDUP_REDIS__URL": deployment.redis_url, "DEDUP_STATE__DIRECTORY": str(state)}
+        environment = {**deployment.environment, **own}
+        done = Process(environment, deployment.folder / f"verify-{state.name}", "verify", "--wait", "0", "--json")
+        if done.wait(_SETTLE_SECONDS) != 0:
             said.append(f"{state.name}: {done.stdout[-500:] or done.stderr[-500:]}")
     return said
 

@@ -178,7 +178,7 @@ KINDS = (
 
 
 def schedule(seed: int, kinds: Sequence[Kind] = KINDS) -> Iterator[list[Planned]]:
-    """Without end: mostly one fault, one time in six two that begin together. Each kind comes once before any by weight."""
+    """Without end: mostly one fault, one time in four two that begin together. Each kind comes once before any by weight."""
     chance = random.Random(seed)
     first = list(kinds)
     chance.shuffle(first)
@@ -186,6 +186,6 @@ def schedule(seed: int, kinds: Sequence[Kind] = KINDS) -> Iterator[list[Planned]
         kind = first.pop() if first else chance.choices(kinds, [k.weight for k in kinds])[0]
         found = [kind]
         others = [k for k in kinds if k.takes != kind.takes]
-        if chance.random() < 1 / 6 and others:
+        if chance.random() < 1 / 4 and others:
             found.append(chance.choices(others, [k.weight for k in others])[0])
         yield [Planned(k, chance.uniform(*k.seconds)) for k in found]

@@ -25,7 +25,7 @@ from consumer.wiring import build_encoders
 from tests.chaos.stream import PARTITIONS, SCOPES
 from tests.deployment import Deployment, headers_of, key_of, redis_content, value_of
 
-_READ_SECONDS = 120.0
+_READ_SECONDS = 600.0
 Place = tuple[str, int, int]
 """Topic, partition, offset."""
 

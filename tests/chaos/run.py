@@ -14,7 +14,7 @@ from tests.chaos.world import World
 
 _LOOK_SECONDS = 0.1
 _GIVE_UP_SECONDS = 120.0
-_ON_TOP_SHARE = 0.2
+_ON_TOP_SHARE = 0.3
 """Of faults that do not wait until the one before is over."""
 
 
