@@ -9,7 +9,6 @@ NEWER: Final = "consumer"
 
 _DEFAULTS: Final[Properties] = {
     "auto.offset.reset": "earliest",
-    "isolation.level": "read_committed",
     # Without events for the end of a partition a lag would never reach 0 behind a transaction's control record.
     "enable.partition.eof": True,
     # How long a client whose queue was full waits before it fetches again; the default of a second starves a fast loop.
@@ -20,11 +19,16 @@ _CLASSIC_ONLY: Final = frozenset(
     {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol.type"}
 )
 """Under the newer protocol these are the broker's, and librdkafka refuses them."""
+_OURS: Final[Properties] = {
+    "enable.auto.commit": False,
+    # Also makes the client wait, when it asks for committed offsets, for a transaction that is about to commit some.
+    "isolation.level": "read_committed",
+}
 
 
 def consumer_config(properties: Properties, group: str) -> dict[str, Any]:
     """What a consumer of `group` is made with: the newer protocol unless `properties` choose or need the classic one."""
-    config: dict[str, Any] = {"group.id": group, **_DEFAULTS, **properties, "enable.auto.commit": False}
+    config: dict[str, Any] = {"group.id": group, **_DEFAULTS, **properties, **_OURS}
     config.setdefault("group.protocol", "classic" if _CLASSIC_ONLY & properties.keys() else NEWER)
     return config if config["group.protocol"] == NEWER else classic(config)
 

@@ -40,7 +40,8 @@ _client_log = logging.getLogger("librdkafka")
 class KafkaSource:
     """Consumes `topics` as a member of `group`.
 
-    `properties` are librdkafka's and win over the defaults here; only `enable.auto.commit` stays false.
+    `properties` are librdkafka's and win over the defaults here; only `enable.auto.commit` stays false, and
+    `isolation.level` read_committed.
 
     `on_assigned` is called inside `poll` with the partitions that came, and may answer where to start each
     (-2: the beginning); a partition it leaves out starts at the group's committed offset. When it raises, poll raises

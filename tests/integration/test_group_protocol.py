@@ -57,6 +57,11 @@ def test_the_newer_protocol_unless_the_classic_one_is_chosen_or_needed(
     )
 
 
+def test_what_the_promise_hangs_on_cannot_be_set_otherwise() -> None:
+    config = consumer_config({"isolation.level": "read_uncommitted", "enable.auto.commit": True}, "g")
+    assert (config["isolation.level"], config["enable.auto.commit"]) == ("read_committed", False)
+
+
 def test_brokers_that_do_not_speak_the_newer_protocol_are_joined_by_the_classic_one(unique: str) -> None:
     for server in _own(partial(services.kafka, "classic")):
         filled(server.address, unique)
