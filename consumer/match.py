@@ -210,7 +210,8 @@ class MatchStage:
         for _, ticked in self._to_tick:
             ticked.ticking = True
         for owned in self._partitions.values():
-            owned.told = owned.handed
+            # a partition may have come since the batch was made: nothing of it was in the delivery
+            owned.told = max(owned.told, owned.handed)
             for scope in owned.scopes.values():
                 if scope.owed >= 0:
                     self._store.acknowledge(scope.name, owned.epoch, scope.owed)

@@ -48,13 +48,13 @@ def redis_server() -> Iterator[services.Server]:
 
 @pytest.fixture(scope="session")
 def secure_kafka() -> Iterator[secure_services.SecureKafka]:
-    """A Kafka with TLS, passwords and rights, of this session's own."""
+    """A Kafka with TLS, passwords and rights, for this run of the tests alone."""
     yield from _own(secure_services.secure_kafka)
 
 
 @pytest.fixture(scope="session")
 def secure_redis() -> Iterator[secure_services.SecureRedis]:
-    """A Redis with TLS and users, of this session's own."""
+    """A Redis with TLS and users, for this run of the tests alone."""
     yield from _own(secure_services.secure_redis)
 
 

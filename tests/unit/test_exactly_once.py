@@ -114,6 +114,15 @@ def test_after_a_delivery_of_which_nothing_is_known_the_group_is_asked() -> None
     assert bench.store.outbox(SCOPE) == []
 
 
+def test_a_partition_that_comes_while_a_delivery_is_acknowledged_keeps_what_was_told_of_it() -> None:
+    bench = Bench()
+    bench.matcher().process(MESSAGES)  # died before it could acknowledge
+    bench.committed = END
+    stage = bench.matcher()
+    stage.delivered()  # of a batch from before the assignment
+    assert ids(stage.process(MESSAGES).outgoing) == []
+
+
 def test_a_dead_letter_that_was_sent_is_not_sent_again() -> None:
     bad = [Message(Position(VECTORS, 0, 0), b"r", b"no vector", NOW_MS)]
     bench = Bench()
