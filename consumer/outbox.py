@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from consumer.events import EventRenderer
 from consumer.owned import OwnedPartition, OwnedScope
-from consumer.ports import ClusterStore
+from consumer.ports import ClusterStore, lost_writes
 from consumer.records import OutboxEntry, Outgoing
 from consumer.vectors import word_message
 
@@ -35,7 +35,11 @@ class Outbox:
     vectors_topic: str
 
     def collect(self, partitions: Iterable[OwnedPartition]) -> list[Outgoing]:
-        """What is due, and the present state of the clusters it tells of; marks the scopes that owe it."""
+        """What is due, and the present state of the clusters it tells of; marks the scopes that owe it.
+
+        Raises LostWritesError when the store has forgotten what was applied: it may have forgotten entries, too, and what
+        is handed over as done would never be told.
+        """
         outgoing: list[Outgoing] = []
         owed: list[tuple[OwnedScope, int, bool]] = []
         for owned in partitions:
@@ -43,12 +47,15 @@ class Outbox:
                 if not scope.dirty:
                     continue
                 entries = self.store.outbox(scope.name)
-                if not entries:
-                    scope.dirty = False
                 due = [(sequence, entry) for sequence, entry in entries if entry.offset < owned.next_offset]
                 if due:
                     outgoing += self._messages(owned, scope, [e for _, e in due if e.offset >= owned.told])
                     owed.append((scope, due[-1][0], len(due) < len(entries)))
+                # last, so that it vouches for all that was read before
+                if (applied := self.store.applied(scope.name, owned.number)) < scope.applied:
+                    raise lost_writes(scope.name, applied, scope.applied)
+                if not entries:
+                    scope.dirty = False
         # only now: where the store failed on the way, this is called again and must find all of it
         for scope, sequence, more in owed:
             scope.owed, scope.owes_more = sequence, more

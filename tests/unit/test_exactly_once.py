@@ -159,8 +159,7 @@ def test_a_store_that_forgot_a_batch_is_noticed_and_brought_forward() -> None:
     sent = ids(stage.process(MESSAGES[2:4]).outgoing)
     stage.delivered()
     bench.committed = 4
-    for name in ("_scopes", "_epochs", "_partitions"):  # the same address answers, with what the replica had
-        setattr(bench.store, name, getattr(replica, name))
+    _fail_over(bench.store, replica)
     with pytest.raises(LostWritesError, match="up to offset 1, and had said 3"):
         stage.process(MESSAGES[4:])
     stage.close()
@@ -169,6 +168,40 @@ def test_a_store_that_forgot_a_batch_is_noticed_and_brought_forward() -> None:
     assert ids(again.process(MESSAGES).outgoing) == [i for i in whole[1:] if i not in sent]
     again.delivered()
     assert bench.store.assignment(SCOPE, "berta1") == undisturbed.store.assignment(SCOPE, "berta1")
+
+
+class FailingOver(MemoryClusters):
+    """Forgets, when told to, all that was written since the replica was made, between a write and the look at the outbox."""
+
+    replica: MemoryClusters | None = None
+
+    def outbox(self, scope: str) -> Sequence[tuple[int, OutboxEntry]]:
+        if self.replica is not None:
+            _fail_over(self, self.replica)
+        return super().outbox(scope)
+
+
+def _fail_over(store: MemoryClusters, replica: MemoryClusters) -> None:
+    """The same address answers, with what the replica had."""
+    for name in ("_scopes", "_epochs", "_partitions"):
+        setattr(store, name, getattr(replica, name))
+
+
+def test_a_batch_whose_entries_the_store_forgot_is_not_done() -> None:
+    """Else its offset would be committed without its events, and nobody would ever tell them."""
+    undisturbed = Bench()
+    whole = ids(undisturbed.matcher().process(MESSAGES).outgoing)
+
+    bench = Bench(store := FailingOver())
+    stage = bench.matcher()
+    sent = ids(stage.process(MESSAGES[:2]).outgoing)
+    stage.delivered()
+    bench.committed = 2
+    store.replica = copy.deepcopy(store)
+    with pytest.raises(LostWritesError, match="up to offset 1, and had said 5"):
+        stage.process(MESSAGES[2:])
+    store.replica = None
+    assert sent + ids(bench.matcher().process(MESSAGES).outgoing) == whole
 
 
 def test_a_matcher_learns_before_it_commits_that_another_took_over() -> None:
