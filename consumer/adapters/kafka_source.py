@@ -84,7 +84,7 @@ class KafkaSource:
         self._gone: set[Partition] = set()
         self._closed = False
         self._config = consumer_config(properties, group)
-        # The newer protocol was nobody's choice, and has not worked yet.
+        # The newer protocol was nobody's choice, and has not worked yet in this process.
         self._may_fall_back = self._config["group.protocol"] == NEWER and "group.protocol" not in properties
         self._consumer = self._joining()
 
@@ -230,9 +230,13 @@ class KafkaSource:
             raise client_error("consumer", error) from error
         return consumer
 
-    def _fall_back(self) -> None:
-        """Join anew under the classic protocol: the brokers do not speak the newer one."""
-        _log.info("classic_group_protocol", group=self._config["group.id"])
+    def _fall_back(self, reason: KafkaError) -> None:
+        """Join anew under the classic protocol.
+
+        The brokers do not speak the newer one; or a process under this `group.instance.id` died, and under the newer one its
+        place is kept until its session ends (45 s by default), while the classic one gives it to us at once.
+        """
+        _log.info("classic_group_protocol", group=self._config["group.id"], reason=explain(reason))
         self._may_fall_back = False
         self._config = classic(self._config)
         self._consumer.close()
@@ -266,7 +270,7 @@ class KafkaSource:
         for raw in self._consumer.consume(limit, timeout_seconds):
             error = raw.error()
             if error is not None and error.code() == KafkaError._FATAL and self._may_fall_back:
-                self._fall_back()
+                self._fall_back(error)
                 return
             if error is not None:
                 self._judge(error, raw)

@@ -1,5 +1,7 @@
 """Which protocol a consumer joins its group by, and what static membership keeps."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -97,3 +99,31 @@ def test_a_restart_under_the_same_instance_moves_no_partition(kafka_servers: str
         with closing(member("two")) as comes_back:
             until_both_have_one(stays, comes_back)
         assert moves == [("two", 1)], "the other one was given nothing meanwhile"
+
+
+DIES = """
+import sys
+from consumer.adapters.kafka_source import KafkaSource
+from consumer.settings import load_settings
+
+settings = load_settings(None, {"kafka.bootstrap_servers": sys.argv[1], "kafka.instance": "one"})
+source = KafkaSource(settings.kafka.consumer_properties, sys.argv[2], [sys.argv[2]], lambda _: print("mine", flush=True) or {})
+while True:
+    source.poll(10, 0.1)
+"""
+
+
+def test_a_process_that_died_is_replaced_under_its_instance_before_its_session_ends(
+    kafka_servers: str, unique: str
+) -> None:
+    """The newer protocol keeps its place; the classic one, which is then spoken, gives it away at once."""
+    filled(kafka_servers, unique)
+    command = [sys.executable, "-c", DIES, kafka_servers, unique]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dies:
+        assert dies.stdout is not None
+        assert dies.stdout.readline() == "mine\n"
+        dies.kill()
+    settings = load_settings(None, {"kafka.bootstrap_servers": kafka_servers, "kafka.instance": "one"})
+    with closing(KafkaSource({**settings.kafka.consumer_properties, "log_level": 0}, unique, [unique])) as source:
+        assert read(source, 10) == [b"%d" % i for i in range(10)]
+        assert source._config["group.protocol"] == "classic"
