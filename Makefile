@@ -29,6 +29,8 @@ lock: $(VENV)/dev.stamp ## Resolve pyproject.toml again; `make lock UPGRADE=--up
 	$(LOCK) $(UPGRADE) --extra demo -o requirements.lock
 	$(LOCK) $(UPGRADE) --extra demo --extra evaluate --extra s3 --extra test --extra dev -c requirements.lock --no-annotate -o requirements-dev.lock
 	$(LOCK) $(UPGRADE) --extra export --extra test -c requirements-dev.lock --no-annotate -o requirements-export.lock
+	$(LOCK) $(UPGRADE) --extra s3 --extra loadtest --overrides deploy/docker/override-cpu.txt -c requirements-dev.lock --no-annotate -o deploy/docker/requirements-cpu.lock
+	$(LOCK) $(UPGRADE) --extra s3 --extra loadtest --overrides deploy/docker/override-cuda.txt -c requirements-dev.lock --no-annotate -o deploy/docker/requirements-cuda.lock
 
 audit: $(VENV)/dev.stamp ## Known vulnerabilities of the locked versions; `make audit AUDIT=--tolerant` where pypi.org is out of reach
 	$(BIN)/python -m tests.audit $(AUDIT)
@@ -39,8 +41,9 @@ fuzz: $(VENV)/dev.stamp ## A million bad inputs; `make fuzz FUZZ='--seed 2 --inp
 chaos: $(VENV)/dev.stamp ## Half an hour of kills, failovers and cut networks; `make chaos CHAOS='--seed 2 --faults 20'` for less
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-docs: $(VENV)/dev.stamp ## Schemas and the settings reference, from the code
+docs: $(VENV)/dev.stamp ## Schemas, the settings reference and the chart's README, from the code
 	$(BIN)/python -m consumer.schemas docs
+	$(BIN)/python -m tests.chart.values_schema
 
 clean: ## Everything made here, the virtual environment included
 	rm -rf $(VENV) $(VENV)-export .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -151,9 +151,8 @@ def evaluate(
     config: Path | None,
 ) -> None:
     """Cluster a labelled file with the engine of the service, and say how right that is."""
-    from consumer.evaluate import evaluate as run  # noqa: PLC0415  # see run
-
     try:
+        from consumer.evaluate import evaluate as run  # noqa: PLC0415  # see run
         from consumer.report import summary, write_report  # noqa: PLC0415  # see run
     except ModuleNotFoundError as error:
         raise SettingsError(f"{error.name} is not installed: pip install 'dedup-consumer[evaluate]'") from None

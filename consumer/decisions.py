@@ -36,6 +36,7 @@ class Decision:
     """What a batch comes to."""
 
     update: ScopeUpdate
+    changes: Sequence[Change]
     waiting: int
     """Records that are on the redo queue then; perhaps fewer, never more, for one that is put may wait there already."""
 
@@ -92,17 +93,18 @@ class Decisions:
         keep = Keeper(self._policy.exemplar_alpha, vectors)
         book = Book(state, mint, self._policy.rules, keep, read, self._policy.repair)
         renderer = EventRenderer(self._profile, scope, self._config)
+        changes: list[Change] = []
         outbox: list[OutboxEntry] = []
         for row, found in zip(rows, matches, strict=True):
             vectors.move_to(row)
             cause = Cause(row.position, row.item.source, row.item.ingested_ms)
             for change in _feed(book, row, found, cause):
-                METRICS.changes.labels(change.kind).inc()
+                changes.append(change)
                 outbox.append(renderer.entry(change, cause))
             outbox += [word_entry(verdict, row.position.offset) for verdict in book.take_owed()]
         update = book.update(outbox)
         taken = set(update.redo_dropped).intersection(state.redo)
-        return Decision(update, waiting - len(taken) + len(update.redo_put))
+        return Decision(update, changes, waiting - len(taken) + len(update.redo_put))
 
     def _read(
         self, scope: str, rows: Sequence[Row], matches: Sequence[Sequence[Match]], mint: Minter

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import orjson
 
 from consumer.decode import decode
@@ -61,6 +62,9 @@ class EncoderSet:
             with METRICS.encoder_seconds.labels(name).time():
                 embeddings = self.encoders[name].encode(rows)
             turned = self.rotation.turn(name, embeddings.vectors) if self.rotation else embeddings.vectors
+            there = int(np.count_nonzero(embeddings.present))
+            METRICS.modalities.labels(name, "present").inc(there)
+            METRICS.modalities.labels(name, "missing").inc(len(records) - there)
             blocks.append(turned)
             present.append(embeddings.present)
             if embeddings.pictures:
@@ -107,6 +111,10 @@ class EncodeStage:
         self._encoders = encoders
         self._profile = encoders.profile
         self._partitions = partitions
+        METRICS.vectors_partitions.set(partitions)
+        for name in self._profile.modalities:
+            for outcome in ("present", "missing"):
+                METRICS.modalities.labels(name, outcome)  # at 0: the first batch counts too
         self._feedback = feedback
         self._ingested_ms: list[int] = []
 

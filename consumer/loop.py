@@ -99,6 +99,8 @@ class Loop:
         self._stop = stop or threading.Event()
         self._streak = 0
         self.pulse = Pulse()
+        for metric in (METRICS.ready, METRICS.waiting, METRICS.reject_streak, METRICS.records, METRICS.rejected):
+            metric.labels(stage.name)  # at 0, so that what never works is seen as that
 
     def run(self) -> None:
         """Turn until stopped; the batch in hand is finished unless a service is away. Raises what others raise."""
@@ -189,6 +191,7 @@ class Loop:
             seconds=round(seconds, 4),
         )
         self._streak = self._streak + rejected if rejected == len(messages) else 0
+        METRICS.reject_streak.labels(name).set(self._streak / self._limits.consecutive_rejects)
         if self._streak > self._limits.consecutive_rejects:
             raise TooManyRejectsError(
                 f"{name}: {self._streak} messages in a row were rejected, the last because: "

@@ -35,6 +35,7 @@ from consumer.records import (
 )
 from consumer.routing import route
 from consumer.rows import Row, bring_up_to_date, fresh_rows, is_current
+from consumer.tally import count_decided, count_owned, count_released
 from consumer.vectors import tick_message, unpack
 
 STAGE = "match"
@@ -129,24 +130,26 @@ class MatchStage:
                 "start afresh."
             )
         snapshot = self._snapshots.load(partition, self._settings.fingerprint, applied)
-        if snapshot is not None:
-            owned.next_offset = snapshot.offset
+        owned.next_offset = snapshot.offset if snapshot else 0
+        METRICS.snapshot_offset.labels(str(partition)).set(owned.next_offset)
         for scope, offset in applied.items():
             index = snapshot.indexes.get(scope) if snapshot else None
             held = index if index is not None else self._new_index()
             _, waiting = self._store.redo(scope, 1)
             owned.scopes[scope] = OwnedScope(scope, held, offset, self._beliefs(scope), waiting=waiting)
         self._partitions[partition] = owned
-        self._count()
+        count_owned(self._partitions.values())
         _log.info("assigned", partition=partition, epoch=epoch, start=owned.next_offset, end=high_watermark)
         return owned.next_offset
 
     def revoked(self, partition: int, *, lost: bool) -> None:
         """Let a partition go; with a snapshot, unless it was lost to another owner already."""
         owned = self._partitions.pop(partition, None)
-        if owned is not None and not lost:
-            self._snapshot(owned)
-        self._count()
+        if owned is not None:
+            if not lost:
+                self._snapshot(owned)
+            count_released(partition, lost=lost)
+        count_owned(self._partitions.values())
 
     def ready(self) -> bool:
         """True once the indexes hold what was there when their partitions were assigned."""
@@ -222,7 +225,7 @@ class MatchStage:
         for ingested_ms in self._ingested_ms:
             METRICS.latency_seconds.labels(STAGE).observe(max(0, now - ingested_ms) / 1000)
         self._ingested_ms.clear()
-        self._count()
+        count_owned(self._partitions.values())
 
     def _route(
         self, owned: OwnedPartition, batch: Sequence[Message], rejected: list[Rejected]
@@ -298,6 +301,7 @@ class MatchStage:
             update = replace(decision.update, beliefs=learnt, outbox=outbox)
             applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, update, scope.applied)
             scope.in_doubt = False
+        count_decided(rows, matches, decision.changes)
         if not applied:
             _log.info("already applied", partition=owned.number, offset=offset)
 
@@ -324,10 +328,3 @@ class MatchStage:
         offset = min(owned.next_offset, owned.told)
         self._snapshots.save(owned.number, self._settings.fingerprint, offset, scopes)
         owned.since_snapshot, owned.erased_ms = 0, None
-
-    def _count(self) -> None:
-        METRICS.partitions.labels(STAGE).set(len(self._partitions))
-        shifts = (s.beliefs.shift for p in self._partitions.values() for s in p.scopes.values())
-        METRICS.prior_shift.set(max(shifts, key=abs, default=0.0))
-        METRICS.redo_depth.set(sum(s.waiting for p in self._partitions.values() for s in p.scopes.values()))
-        METRICS.index_records.set(sum(len(s.index) for p in self._partitions.values() for s in p.scopes.values()))

@@ -11,6 +11,8 @@ from consumer.errors import DedupError, SettingsError
 from consumer.health import HealthServer
 from consumer.indexes import StandbyWorker
 from consumer.loop import Pulse
+from consumer.memory import memory_limit_bytes
+from consumer.metrics import METRICS
 from consumer.profile import load_profile
 from consumer.settings import Settings
 from consumer.wiring import build_encoders, check_brokers, create_topics, require_brokers
@@ -47,6 +49,7 @@ class Service:
         return bool(self._pulses) and all(pulse.ready and not pulse.waiting for pulse in self._pulses.values())
 
     def __enter__(self) -> Self:
+        METRICS.memory_limit.set(memory_limit_bytes())
         self._health.__enter__()
         try:
             self._start()

@@ -16,6 +16,7 @@ from consumer.adapters.lexical_encoder import LexicalEncoder
 from consumer.adapters.likeness import Likeness
 from consumer.adapters.onnx_decider import OnnxDecider
 from consumer.adapters.onnx_image_encoder import OnnxImageEncoder
+from consumer.adapters.onnx_session import CPU
 from consumer.adapters.onnx_text_encoder import OnnxTextEncoder
 from consumer.adapters.price_encoder import PriceEncoder
 from consumer.adapters.quantities_encoder import QuantitiesEncoder
@@ -75,9 +76,16 @@ def build_encoders(settings: Settings, profile: Profile, base: Path | None = Non
         encoder = encoders[name]
         provider = encoder.provider if isinstance(encoder, Model) else "numpy"
         METRICS.model.labels(name, modality.encoder, provider).set(1)
+        if isinstance(encoder, Model):
+            METRICS.fell_back.labels(name).set(provider == CPU and _asks_for_more(settings))
     made = EncoderSet(profile, encoders, _rotation(settings, encoders))
     METRICS.build.labels(metadata.version("dedup-consumer"), profile.name, made.fingerprint).set(1)
     return made
+
+
+def _asks_for_more(settings: Settings) -> bool:
+    """Whether a person said that models should run on more than the processor; the default says so everywhere."""
+    return "providers" in settings.models.model_fields_set and settings.models.providers[:1] != [CPU]
 
 
 def _rotation(settings: Settings, encoders: Mapping[str, Encoder]) -> Rotation | None:

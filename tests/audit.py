@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-export.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-export.lock",
+    "deploy/docker/requirements-cpu.lock",
+    "deploy/docker/requirements-cuda.lock",
+)
 
 
 @dataclass(frozen=True, slots=True)

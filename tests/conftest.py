@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests import secure_services, services
@@ -43,19 +44,25 @@ def redis_cluster_url() -> Iterator[str]:
 @pytest.fixture
 def redis_server() -> Iterator[services.Server]:
     """A Redis of this test alone, to be killed and restarted; never one from the environment."""
-    yield from _own(services.redis)
+    yield from provided(services.redis)
 
 
 @pytest.fixture(scope="session")
 def secure_kafka() -> Iterator[secure_services.SecureKafka]:
     """A Kafka with TLS, passwords and rights, for this run of the tests alone."""
-    yield from _own(secure_services.secure_kafka)
+    yield from provided(secure_services.secure_kafka)
 
 
 @pytest.fixture(scope="session")
 def secure_redis() -> Iterator[secure_services.SecureRedis]:
     """A Redis with TLS and users, for this run of the tests alone."""
-    yield from _own(secure_services.secure_redis)
+    yield from provided(secure_services.secure_redis)
+
+
+@pytest.fixture(autouse=True)
+def _every_line_is_logged() -> None:
+    """Whatever level a command line of another test has set in this process."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -70,11 +77,12 @@ def _existing_or_own(variable: str, start: Callable[[], AbstractContextManager[s
     if existing:
         yield existing
         return
-    for server in _own(start):
+    for server in provided(start):
         yield server.address
 
 
-def _own(start: Callable[[], AbstractContextManager[_Running]]) -> Iterator[_Running]:
+def provided(start: Callable[[], AbstractContextManager[_Running]]) -> Iterator[_Running]:
+    """What a fixture yields: started, and ended afterwards. Where the machine lacks it: a skip on a laptop, a failure in CI."""
     try:
         running = start()
         server = running.__enter__()

@@ -15,7 +15,7 @@ from tests.chaos.checks import compare
 from tests.chaos.outcome import Decided, Encoded, Row, Told
 from tests.chaos.proxy import Link, Proxy
 from tests.chaos.world import World
-from tests.conftest import _own
+from tests.conftest import provided
 
 SHORT = "encoder killed,matcher killed,matcher asleep,Redis killed,no network to Redis,connections to Kafka cut"
 
@@ -23,7 +23,7 @@ SHORT = "encoder killed,matcher killed,matcher asleep,Redis killed,no network to
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[World]:
     """One broker, a Redis with its replica, and links to them."""
-    yield from _own(lambda: theatre(tmp_path, brokers=1))
+    yield from provided(lambda: theatre(tmp_path, brokers=1))
 
 
 def test_a_service_that_is_broken_again_and_again_ends_where_one_left_alone_does(made: World) -> None:

@@ -16,7 +16,7 @@ from consumer.adapters.kafka_source import KafkaSource
 from consumer.records import Outgoing
 from consumer.settings import load_settings
 from tests import services
-from tests.conftest import _own
+from tests.conftest import provided
 
 PATIENCE_SECONDS = 30.0
 PARTITIONS = 2
@@ -65,7 +65,7 @@ def test_what_the_promise_hangs_on_cannot_be_set_otherwise() -> None:
 
 
 def test_brokers_that_do_not_speak_the_newer_protocol_are_joined_by_the_classic_one(unique: str) -> None:
-    for server in _own(partial(services.kafka, "classic")):
+    for server in provided(partial(services.kafka, "classic")):
         filled(server.address, unique)
         with closing(KafkaSource({"bootstrap.servers": server.address, "log_level": 0}, "g", [unique])) as source:
             assert read(source, 10) == [b"%d" % i for i in range(10)]

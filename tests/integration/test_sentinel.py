@@ -6,7 +6,7 @@ import pytest
 
 from consumer.adapters.redis_clusters import RedisClusters
 from consumer.errors import SettingsError, StoreError
-from tests.conftest import _own
+from tests.conftest import provided
 from tests.factories import KEY
 from tests.redis_servers import client_of, redis_pair
 
@@ -18,7 +18,7 @@ def store(url: str, *, cluster: bool = False) -> RedisClusters:
 
 
 def test_a_failover_is_followed() -> None:
-    for pair in _own(redis_pair):
+    for pair in provided(redis_pair):
         made = store(f"redis+sentinel://{pair.sentinel}/dedup/0")
         assert made.take_epoch(0) == 1
         deadline = time.monotonic() + PATIENCE_SECONDS

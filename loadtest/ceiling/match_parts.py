@@ -1,0 +1,104 @@
+"""The parts of the match stage, each by itself: hnswlib, unpacking, and every call of the store that the stage makes."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import hnswlib
+import numpy as np
+
+from consumer.indexes import build_snapshots
+from consumer.ports import ClusterStore
+from consumer.records import Message, Vector
+from consumer.vectors import unpack
+from consumer.wiring import build_match_stage, build_store
+from loadtest.ceiling.clock import BATCH, Clock, Cost, batches
+from loadtest.ceiling.fill import Fill
+from loadtest.ceiling.site import Site
+
+_CALL = tuple[str, tuple[Any, ...], dict[str, Any]]
+_SCRIPT = "Redis: the script that writes a batch"
+_READS = "Redis: reads"
+
+
+def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
+    """The costs of unpacking and of hnswlib, batch by batch as the stage does it: search, then add."""
+    layout, options = site.encoders.layout, fill.options
+    with tempfile.TemporaryDirectory(dir=site.folder) as name:
+        fill.index.save(Path(name))
+        graph = hnswlib.Index(space="ip", dim=layout.dim)
+        graph.load_index(str(Path(name) / "graph.bin"), max_elements=2 * len(fill.index) + len(messages))
+    graph.set_ef(options.ef)
+    clock, label = Clock(), 2 * len(fill.index)
+    for number, batch in enumerate(batches(messages)):
+        timed = clock if number * BATCH >= skip else Clock()
+        with timed.part("unpack vectors"):
+            items = [unpack(message, site.encoders.fingerprint, layout.dim) for message in batch]
+        queries = np.stack([item.values for item in items if isinstance(item, Vector)]).astype(np.float32)
+        with timed.part("hnswlib: search"):
+            graph.knn_query(queries, site.settings.index.neighbours, num_threads=options.threads)
+        with timed.part("hnswlib: add"):
+            graph.add_items(queries, np.arange(label, label + len(queries)), num_threads=1)
+        label += len(queries)
+    return clock.costs(len(messages) - skip)
+
+
+def store_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
+    """The costs of what the stage asks of Redis: recorded while it runs, then asked again by itself."""
+    recorded, skipped = _recorded(site, fill, messages, skip)
+    store = _store(site, "replayed")
+    try:
+        fill.tell(store)
+        clock = Clock()
+        for number, (name, arguments, named) in enumerate(recorded):
+            timed = clock if number >= skipped else Clock()
+            with timed.part(_SCRIPT if name == "apply" else _READS):
+                getattr(store, name)(*arguments, **named)
+        return clock.costs(len(messages) - skip)
+    finally:
+        store.close()
+
+
+def _recorded(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> tuple[list[_CALL], int]:
+    """Every call of a stage that works off the messages without a broker, and how many belong to the skipped ones."""
+    store = _store(site, "recorded")
+    recorder = _Recorder(store)
+    snapshots = build_snapshots(site.settings, site.profile, site.encoders.layout.dim)
+    stage = build_match_stage(site.settings, site.encoders, cast(ClusterStore, recorder), snapshots)
+    fill.tell(store)
+    try:
+        stage.assigned(0, messages[-1].position.offset + 1)
+        skipped = done = 0
+        for batch in batches(messages):
+            stage.process(batch)
+            stage.confirm()
+            stage.delivered()
+            done += len(batch)
+            if done <= skip:
+                skipped = len(recorder.calls)
+        return recorder.calls, skipped
+    finally:
+        store.close()
+
+
+def _store(site: Site, name: str) -> Any:
+    redis = site.settings.redis.model_copy(update={"prefix": site.named(name)})
+    return build_store(site.settings.model_copy(update={"redis": redis}), site.profile)
+
+
+class _Recorder:
+    """A store whose calls are written down on their way."""
+
+    def __init__(self, store: ClusterStore) -> None:
+        self._store = store
+        self.calls: list[_CALL] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.calls.append((name, arguments, named))
+            return method(*arguments, **named)
+
+        return call

@@ -1,0 +1,138 @@
+"""The whole comparison: for each size of the index, the parts by themselves, then the stream that is made of them."""
+
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consumer.decode import DEFAULT_SCOPE
+from consumer.errors import SettingsError
+from consumer.indexes import build_snapshots
+from consumer.profile import load_profile
+from consumer.records import Message, Outgoing, Position
+from consumer.settings import load_settings
+from consumer.vectors import tick_message
+from consumer.wiring import build_encoders, build_store, require_brokers
+from loadtest.ceiling.clock import BATCH, Cost, total
+from loadtest.ceiling.encode_parts import encode_parts
+from loadtest.ceiling.fill import Fill
+from loadtest.ceiling.kafka_parts import acknowledged, transactional
+from loadtest.ceiling.match_parts import index_parts, store_parts
+from loadtest.ceiling.site import Site, own_settings, records, site
+from loadtest.ceiling.streams import encode_stream, match_stream, whole_stream
+from loadtest.environment import environment
+
+SKIP = 2 * BATCH
+"""Records of each part that are not counted: connections, first runs, joining a group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a record costs with so many in the index."""
+
+    records: int
+    encode_parts: Mapping[str, Cost]
+    match_parts: Mapping[str, Cost]
+    encode_stream: Cost
+    match_stream: Cost
+    match_steps: Mapping[str, float]
+    """What the steps of the match stage took in the stream by the wall, in microseconds, as its own metrics say."""
+    whole_stream: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """One run."""
+
+    sample: int
+    sizes: Sequence[Size]
+    environment: Mapping[str, Any]
+
+
+def measure(
+    config: Path | None, profile: str | None, sizes: Sequence[int], sample: int, progress: Callable[[str], None]
+) -> Ceiling:
+    """On the cluster and store of the settings, under names of its own, which stay there. Raises DedupError."""
+    overrides: dict[str, object] = {} if profile is None else {"profile": profile}
+    settings = load_settings(config, overrides)
+    require_brokers(settings)
+    if (least := settings.index.exact_below) >= min(sizes) + BATCH:
+        raise SettingsError(
+            f"--records {min(sizes)}: up to index.exact_below, {least}, hnswlib is not used; measure more, or lower that"
+        )
+    base = load_profile(settings.profile)
+    run = f"ceiling-{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory(prefix="dedup-ceiling-") as name:
+        folder = Path(name)
+        first = own_settings(config, base, run, folder)
+        encoders = build_encoders(first, base)
+        fill = Fill(first, encoders, progress)
+        found = []
+        for size in sorted(sizes):
+            own = folder / str(size)
+            own.mkdir()
+            # one batch more, so that an index at the limit of exact search is past it
+            fill.grow(size + BATCH)
+            place = site(own_settings(config, base, f"{run}-{size}", own), encoders, own)
+            found.append(_at(place, fill, size, sample, progress))
+            progress(f"{size} records: {_told(found[-1])}")
+        return Ceiling(sample, found, environment(settings, base))
+
+
+def _told(size: Size) -> str:
+    """So that a run that is cut short has said what it knows."""
+    encode, match = total(size.encode_parts), total(size.match_parts)
+    return (
+        f"encode {encode.wall:.0f} of {size.encode_stream.wall:.0f} µs, "
+        f"match {match.wall:.0f} of {size.match_stream.wall:.0f} µs, both at once {size.whole_stream.wall:.0f} µs"
+    )
+
+
+def _at(place: Site, fill: Fill, size: int, sample: int, progress: Callable[[str], None]) -> Size:
+    profile, count = place.profile, sample + SKIP
+    place.send(profile.vectors_topic, [tick_message(DEFAULT_SCOPE, profile.vectors_topic, 0)] * fill.rows)
+    store = build_store(place.settings, profile)
+    fill.tell(store)
+    store.close()
+    snapshots = build_snapshots(place.settings, profile, place.encoders.layout.dim)
+    snapshots.save(0, place.encoders.fingerprint, fill.rows, {DEFAULT_SCOPE: (fill.index, fill.rows - 1)})
+
+    progress(f"{size} records: the encode stage")
+    place.send(profile.input, records(profile, "first", count, seed=1))
+    of_encode = encode_stream(place, count, SKIP)
+    vectors = place.read(profile.vectors_topic, since=fill.rows)
+    progress(f"{size} records: the parts of the encode stage")
+    others = records(profile, "other", count, seed=2)
+    parts_of_encode = dict(encode_parts(place, _received(others)))
+    sent = [Outgoing(place.profile.vectors_topic + ".dlq", v.key, v.value) for v in vectors]
+    parts_of_encode["Kafka: consume, produce, commit"] = acknowledged(place, profile.input, sent, count, SKIP)
+
+    progress(f"{size} records: the parts of the match stage")
+    parts_of_match = {**index_parts(place, fill, vectors, SKIP), **store_parts(place, fill, vectors, SKIP)}
+    progress(f"{size} records: the match stage")
+    of_match, steps = match_stream(place, count, SKIP)
+    topics = place.settings.topics
+    events = [message for topic in (topics.events, topics.clusters, topics.possible) for message in place.read(topic)]
+    told = [Outgoing(f"{profile.input}.dlq", message.key, message.value) for message in events]
+    parts_of_match["Kafka: consume, and a transaction a batch"] = transactional(
+        place, profile.vectors_topic, told, fill.rows + count, fill.rows + SKIP
+    )
+    progress(f"{size} records: both stages at once")
+    whole = whole_stream(place, records(profile, "third", count, seed=3), SKIP)
+    return Size(
+        records=size,
+        encode_parts=parts_of_encode,
+        match_parts=parts_of_match,
+        encode_stream=of_encode,
+        match_stream=of_match,
+        match_steps={cost.step: 1000 * cost.milliseconds_per_record for cost in steps},
+        whole_stream=whole,
+    )
+
+
+def _received(messages: Sequence[Outgoing]) -> list[Message]:
+    return [
+        Message(Position(m.topic, 0, offset), m.key, m.value, m.timestamp_ms or 0) for offset, m in enumerate(messages)
+    ]
