@@ -103,6 +103,8 @@ def test_gpus() -> None:
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
     assert pod["runtimeClassName"] == "nvidia"
     assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}} in pod["volumes"]
+    providers = [entry["value"] for entry in container["env"] if entry["name"] == "DEDUP_MODELS__PROVIDERS"]
+    assert [json.loads(value)[0] for value in providers] == ["TensorrtExecutionProvider"], "a fall-back is an alert"
     assert (
         one("StatefulSet", CI["gpu"])["spec"]["template"]["spec"]["containers"][0]["image"]
         == f"dedup-consumer:{VERSION}"

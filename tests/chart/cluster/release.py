@@ -25,6 +25,10 @@ _SECRETS: Mapping[str, tuple[str, str]] = {
 }
 
 
+class HelmError(RuntimeError):
+    """What `helm` said when it failed."""
+
+
 class Release:
     """The release `dedup` of the chart."""
 
@@ -45,6 +49,7 @@ class Release:
         self.helm("upgrade", "--install", "dedup", str(CHART), *values, "--wait", "--timeout", "5m")
 
     def helm(self, *arguments: str) -> str:
+        """Standard output. Raises HelmError."""
         done = subprocess.run(
             [tool("helm"), "--namespace", self.space.name, *arguments],
             capture_output=True,
@@ -53,7 +58,7 @@ class Release:
             check=False,
         )
         if done.returncode != 0:
-            raise RuntimeError(f"helm {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+            raise HelmError(f"helm {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def rolled_out(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.chart.cluster.drills import DRILLS
 from tests.chart.cluster.kube import Namespace
-from tests.chart.cluster.release import Release, Stream
+from tests.chart.cluster.release import HelmError, Release, Stream
 
 _PROMISES = ("lost", "doubled", "unexpected", "different", "gaps")
 
@@ -22,9 +22,12 @@ def drilled(space: Namespace, names: Sequence[str], per_second: float) -> dict[s
         print(f"{name} …", file=sys.stderr, flush=True)  # noqa: T201  # progress, for a person
         stream.mark(name)
         DRILLS[name](release)
-    tested = release.helm("test", "dedup", "--timeout", "3m")
     judged = stream.finish()
-    return {**judged, "helm_test": "Succeeded" if "Succeeded" in tested else tested}
+    try:
+        release.helm("test", "dedup", "--logs", "--timeout", "3m")
+    except HelmError as error:
+        return {**judged, "helm_test": str(error)}
+    return {**judged, "helm_test": "Succeeded"}
 
 
 def faults(judged: dict[str, Any]) -> list[str]:
