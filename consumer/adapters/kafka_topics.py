@@ -24,6 +24,7 @@ BROKER_DEFAULT: Final = -1
 _TIMEOUT_SECONDS: Final = 15.0
 _IN_PROCESS: Final = "mockCluster"
 """How the cluster id of librdkafka's own broker begins."""
+_SEEN_SECONDS: Final = 5.0
 _SLICE_SECONDS: Final = 1.0
 """Of the wait for an answer, at first, then twice as long: after each it is looked whether there is a reason that none comes."""
 
@@ -76,6 +77,7 @@ def create(properties: Properties, specs: Sequence[TopicSpec]) -> list[tuple[str
     except (KafkaException, ValueError, TypeError) as error:
         raise _admin_error("creating topics", error) from error
     outcomes = {s.name: _outcome(s.name, answers[s.name]) for s in specs}
+    _await(admin, [name for name, outcome in outcomes.items() if outcome in {"created", "exists"}])
     there = [s.name for s in specs if outcomes[s.name] == "exists"]
     counts = _partitions(admin, there)
     for spec in specs:
@@ -182,6 +184,19 @@ def _partitions(admin: _Admin, names: Sequence[str]) -> dict[str, int]:
     # All topics are asked for, because naming a missing one may create it on a cluster that allows that.
     topics = _metadata(admin, _TIMEOUT_SECONDS).topics if names else {}
     return {name: len(topics[name].partitions) for name in names if name in topics}
+
+
+def _await(admin: _Admin, names: Sequence[str]) -> None:
+    """Return once the brokers tell of these topics, which they made a moment ago, perhaps for another process.
+
+    Not for longer than a while: whoever may create a topic need not be one who may see it.
+    """
+    deadline = time.monotonic() + _SEEN_SECONDS
+    while time.monotonic() < deadline:
+        topics = _metadata(admin, _TIMEOUT_SECONDS).topics
+        if all(name in topics and topics[name].error is None for name in names):
+            return
+        time.sleep(0.05)
 
 
 def _outcome(name: str, answer: Future[None]) -> str:

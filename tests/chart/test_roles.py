@@ -208,7 +208,8 @@ def test_autoscaling_by_lag_asks_after_the_group_and_topic_of_the_encoders(
     case: str, added: str, tmp_path: Path
 ) -> None:
     """The templates know of a profile what the service does."""
-    sets = ['encoder.autoscaling.mode="keda"', "encoder.autoscaling.minReplicas=2"]
+    whole = 'config.kafka.bootstrap_servers="kafka.kafka.svc:9092"'  # KEDA asks from another namespace
+    sets = ['encoder.autoscaling.mode="keda"', "encoder.autoscaling.minReplicas=2", whole]
     if added:
         sets.append(f"profiles={json.dumps({'person.yaml': person() + added})}")
     settings = load_settings(settings_file(objects(CI[case], *sets), tmp_path))

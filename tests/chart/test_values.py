@@ -68,6 +68,7 @@ def test_the_schema_refuses_with_the_name_of_the_key(value: str, named: str) -> 
         (KEDA, 'kafka.secretKeys={"sasl.password": "password"}', "or set encoder.kafkaUser"),
         (MINIMAL, 'config.profile="people"', "config.profile is people: say signup, listing, or /etc/dedup/profiles/<"),
         (PERSON, 'config.profile="person.yaml"', "config.profile is person.yaml: say"),
+        (KEDA, 'config.kafka.bootstrap_servers="a.b:1, kafka:9092"', "where that name means nothing"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_advice(values: Path, value: str, told: str) -> None:

@@ -1,6 +1,7 @@
 """A deployment on which everything happens that the dashboards show: offers with pictures, words, erasures, a restart."""
 
 import base64
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ LISTING = ROOT / "consumer" / "profiles" / "listing.yaml"
 FUSION = {"duplicate": 0.8, "possible": 0.3, "slope": 15, "min_evidence": 0.12}
 """That of the profile, but people are asked about far more pairs."""
 OFFERS = 60
+_LOOK_SECONDS = 2.0
+"""Twice as long as from one scrape to the next."""
 RETURNED = 4
 """Records that are erased, and come again."""
 
@@ -40,6 +43,9 @@ class Goods:
         for matcher, port in self._matchers.values():
             matcher.wait_ready()
             self._prometheus.watch(self.deployment.name, port)
+        # else what is counted before the first look has never increased
+        reached = f'sum(up{{job="{self.deployment.name}"}}) == 3'
+        wait_until(lambda: bool(self._prometheus.ask(reached)), "Prometheus reaches all three")
 
     def _start(self, name: str, port: int) -> None:
         own = {"DEDUP_STATE__STANDBY": "true", "DEDUP_STATE__DIRECTORY": str(self.deployment.folder / name)}
@@ -94,4 +100,6 @@ class Goods:
         self.deployment.send(f"{a}|{b}", word, topic=self.deployment.feedback)
 
     def _settle(self) -> None:
+        """Through, and looked at: a metric that appears and grows between two looks has not increased either."""
         self.deployment.settle()
+        time.sleep(_LOOK_SECONDS)

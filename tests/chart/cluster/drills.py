@@ -10,6 +10,8 @@ from tests.chart.cluster.release import ENCODER, ENCODERS, MATCHERS, NEXT_TAG, O
 
 Drill = Callable[[Release], None]
 _CALM_SECONDS = 15.0
+_BURST_RECORDS = 20_000
+"""What keeps one encoder busy for longer than an autoscaler hesitates."""
 _TAINT = "kwok.x-k8s.io/node=fake:NoSchedule"
 """Keeps pods off nodes that run nothing."""
 
@@ -39,15 +41,16 @@ def scale_encoders(release: Release) -> None:
         time.sleep(5.0)
 
 
-def autoscale_encoders(release: Release) -> None:
-    """By the processor time that they use, as metrics-server sees it; back to one by hand."""
-    autoscaling = "encoder.autoscaling"
-    release.install(
-        f"{autoscaling}.mode=hpa", f"{autoscaling}.maxReplicas=3", f"{autoscaling}.targetCPUUtilizationPercentage=20"
-    )
-    wait_until(lambda: len(release.pods(ENCODERS)) > 1, "a second encoder, asked for by the HorizontalPodAutoscaler")
-    release.rolled_out()
-    release.install("encoder.replicas=1")
+def scale_by_processor(release: Release) -> None:
+    release.install(*_autoscaling("mode=hpa", "targetCPUUtilizationPercentage=20"))
+    _until_more(release)
+
+
+def scale_by_lag(release: Release) -> None:
+    """What is sent at a pace never waits long enough, so more comes at once; its events count as waits, too."""
+    release.install(*_autoscaling("mode=keda", "lagThreshold=1", "pollingIntervalSeconds=5"))
+    release.space.kubectl("exec", "driver", "--", "python", "/driver/driver.py", "burst", str(_BURST_RECORDS))
+    _until_more(release)
 
 
 def kill_owner(release: Release) -> None:
@@ -100,16 +103,33 @@ DRILLS: Mapping[str, Drill] = {
     "helm upgrade, an image": upgrade_image,
     "helm rollback": roll_back,
     "encoders 1 → 3 → 1": scale_encoders,
-    "encoders scaled by an HPA": autoscale_encoders,
+    "encoders scaled by an HPA": scale_by_processor,
     "the only encoder deleted by force": kill_encoder,
     "the matcher at work deleted by force": kill_owner,
     "the matcher at work evicted": evict_owner,
     "the node drained": drain_node,
     "Redis' pod deleted": restart_redis,
     "Kafka's pod deleted": restart_kafka,
+    "encoders scaled by KEDA": scale_by_lag,
 }
+NEEDED: Mapping[str, str] = {
+    "encoders scaled by an HPA": "v1beta1.metrics.k8s.io",
+    "encoders scaled by KEDA": "v1beta1.external.metrics.k8s.io",
+}
+"""Drill → the API that a cluster must serve for it."""
 SHORT = ("nothing", "helm upgrade, a setting", "the matcher at work deleted by force")
 """For every run of the tests."""
+
+
+def _autoscaling(*settings: str) -> list[str]:
+    return [f"encoder.autoscaling.{setting}" for setting in ("maxReplicas=3", *settings)]
+
+
+def _until_more(release: Release) -> None:
+    """More than one encoder; then back to one by hand."""
+    wait_until(lambda: len(release.pods(ENCODERS)) > 1, "a second encoder")
+    release.rolled_out()
+    release.install("encoder.replicas=1")
 
 
 def _names(release: Release) -> list[str]:

@@ -2,7 +2,7 @@
 
 `python driver.py run PER_SECOND` sends until a mark says `end`, waits until all of it is decided and told, lets a matcher
 that nobody touches decide the same `vectors` under names of its own, and prints one JSON object. `python driver.py mark
-NAME` says, from beside it, that something else begins now.
+NAME` says, from beside it, that something else begins now, and `python driver.py burst COUNT` sends more, all at once.
 """
 
 import itertools
@@ -120,6 +120,15 @@ def send(per_second: float) -> tuple[dict[str, float], dict[str, int]]:
     if producer.flush(_PATIENCE_SECONDS):
         raise SystemExit("the brokers did not take everything")
     return due, people
+
+
+def burst(count: int) -> None:
+    """So many other signups at once, for whoever scales by what waits."""
+    producer = Producer({"bootstrap.servers": _SERVERS, "partitioner": "murmur2_random"})
+    for signup in signups(count, _SEED + 1, duplicate_share=0.1):
+        producer.produce(_PROFILE.input, json.dumps(signup.value), f"burst-{signup.id}")
+        producer.poll(0)
+    producer.flush(_PATIENCE_SECONDS)
 
 
 def mark(name: str) -> None:
@@ -268,6 +277,9 @@ def main() -> None:
     command, argument = sys.argv[1:]
     if command == "mark":
         mark(argument)
+        return
+    if command == "burst":
+        burst(int(argument))
         return
     reader = Reader("duplicate-events")
     reader.start()

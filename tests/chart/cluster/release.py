@@ -44,7 +44,8 @@ class Release:
 
     def install(self, *sets: str) -> None:
         """Also an upgrade. Returns once all is rolled out; `sets` are `key=value` beside values.yaml."""
-        settings = [argument for one in sets for argument in ("--set", one)]
+        servers = f"config.kafka.bootstrap_servers=kafka.{self.space.name}.svc:9092"
+        settings = [argument for one in (servers, *sets) for argument in ("--set", one)]
         values = ["--values", str(_HERE / "values.yaml"), *settings]
         self.helm("upgrade", "--install", "dedup", str(CHART), *values, "--wait", "--timeout", "5m")
 

@@ -40,6 +40,13 @@
 {{- if not .Values.config.kafka.bootstrap_servers }}
 {{- $faults = append $faults "config.kafka.bootstrap_servers is missing: name the brokers, host:port[,host:port]." }}
 {{- end }}
+{{- if eq .Values.encoder.autoscaling.mode "keda" }}
+{{- range $broker := .Values.config.kafka.bootstrap_servers | nospace | splitList "," | compact }}
+{{- if not (contains "." $broker) }}
+{{- $faults = append $faults (printf "config.kafka.bootstrap_servers names %s: KEDA asks the brokers from a namespace of its own, where that name means nothing. Write it whole, such as %s.%s.svc:9092, here and in what the brokers advertise." $broker (splitList ":" $broker | first) $.Release.Namespace) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and (or .Values.kafka.tls.ca.existingSecret .Values.kafka.tls.client.existingSecret) (not (hasSuffix "SSL" $protocol)) }}
 {{- $faults = append $faults (printf "kafka.tls is set, and config.kafka.properties has security.protocol %s: set it to SSL or SASL_SSL." $protocol) }}
 {{- end }}
