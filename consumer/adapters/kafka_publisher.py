@@ -64,8 +64,12 @@ class KafkaPublisher:
     def flush(self) -> None:
         """Wait until every message is acknowledged or failed, `delivery.timeout.ms` at most. Raises BrokerError."""
         # In slices, so that a signal is handled meanwhile; librdkafka itself ends the wait by failing what is late.
-        while self._producer.flush(_FLUSH_POLL_SECONDS):
-            pass
+        try:
+            while self._producer.flush(_FLUSH_POLL_SECONDS):
+                pass
+        except KafkaException as error:  # the client is beyond repair, as one whose user is refused
+            self._failures.raise_any()
+            raise broker_error(error.args[0], explain(error.args[0])) from error
         self._failures.raise_any()
 
     def partitions(self, topic: str) -> int:
