@@ -6,7 +6,8 @@
 `build` encodes invented signups with the encoders of the profile, and times what a replay does with each batch of their
 messages: unpack, and add to the index. Reading Kafka and asking the store come on top, so a real replay takes longer. It
 leaves the index in FOLDER. `measure` makes a snapshot of it as the service does, then loads that in a process of its own,
-with its files in the page cache and without. The last line of each is JSON; seconds are those of the clock.
+with its files in the page cache and without, and tells what it takes of memory. The last line of each is JSON; seconds are
+those of the clock.
 """
 
 import argparse
@@ -102,7 +103,7 @@ def measure(settings: Settings, folder: Path, rounds: int) -> dict[str, object]:
     """Make a snapshot of the index that was built, and load it again and again, each time in a new process."""
     figures = orjson.loads((folder / "replay.json").read_bytes())
     snapshots = _snapshots(settings, folder, figures["dim"])
-    index = GrowingIndex.load(folder / "index", figures["dim"], settings.index.exact_below, HnswOptions())
+    index = GrowingIndex.load(folder / "index", figures["dim"], settings.index.exact_below, HnswOptions(), folder)
     began, busy = time.perf_counter(), time.process_time()
     staged = snapshots.stage(0, _MODELS, figures["records"], {"default": (index, figures["records"] - 1)})
     if staged is None:
@@ -131,7 +132,7 @@ def load(settings: Settings, folder: Path) -> dict[str, object]:
     """Load the snapshot in this process, and search it once with a batch."""
     figures = orjson.loads((folder / "replay.json").read_bytes())
     snapshots = _snapshots(settings, folder, figures["dim"])
-    before = _rss_mib()
+    before = resident()
     began, busy = time.perf_counter(), time.process_time()
     snapshot = snapshots.load(0, _MODELS, {"default": figures["records"] - 1})
     if snapshot is None:
@@ -140,13 +141,15 @@ def load(settings: Settings, folder: Path) -> dict[str, object]:
     index = snapshot.indexes["default"]
     queries = np.random.default_rng(SEED).standard_normal((BATCH, figures["dim"])).astype(np.float32)
     index.search(queries / np.linalg.norm(queries, axis=1, keepdims=True), settings.index.neighbours)
+    after = resident()
     return {
         "records": len(index),
         "load_seconds": round(loaded - began, 2),
         "load_processor_seconds": round(processor - busy, 2),
         "first_search_seconds": round(time.perf_counter() - loaded, 2),
-        "rss_mib_before": before,
-        "rss_mib": _rss_mib(),
+        "own_bytes_per_vector": round((after["RssAnon"] - before["RssAnon"]) / len(index), 1),
+        "file_bytes_per_vector": round((after["RssFile"] - before["RssFile"]) / len(index), 1),
+        "own_mib": after["RssAnon"] >> 20,
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 
@@ -156,7 +159,7 @@ def _snapshots(settings: Settings, folder: Path, dim: int) -> DiskSnapshots:
     options, exact_below = HnswOptions(), settings.index.exact_below
     files = SnapshotFiles(
         Origin("signup", "vectors.signup", "of no broker"),
-        lambda path: GrowingIndex.load(path, dim, exact_below, options),
+        lambda path: GrowingIndex.load(path, dim, exact_below, options, folder),
         max_age_seconds=7 * 86_400,
     )
     return DiskSnapshots(folder / "state", files)
@@ -168,9 +171,10 @@ def _drop_from_cache(files: Sequence[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _rss_mib() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() // 2**20
+def resident() -> dict[str, int]:
+    """Bytes in memory: `RssAnon`, the process's own, and `RssFile`, of files, which the system takes back at need."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss")}
 
 
 def _batches(encoders: EncoderSet, count: int) -> Iterator[Sequence[Message]]:

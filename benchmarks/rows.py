@@ -2,8 +2,8 @@
 
 import io
 import json
-import random
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,36 +11,22 @@ from PIL import Image, ImageDraw
 
 from consumer.records import FieldValue
 from consumer.simulate import signups
+from loadtest.offers import offers
 
 Rows = Sequence[Mapping[str, FieldValue]]
 
-_BRANDS = "Acero Bluth Corvid Dynamo Elgato Fenwick Globex Halden Initech Juniper Kestrel Lumos Meridian Norvo".split()  # noqa: SIM905  # shorter
-_THINGS = (
-    *("USB-C charger", "wireless mouse", "mechanical keyboard", "noise cancelling headphones", "action camera"),
-    *("solid state drive", "travel router", "espresso machine", "cordless drill", "electric kettle", "desk lamp"),
-)
-_NOISE = ("NEW", "2-pack", "refurbished", "with case", "fast free delivery", "EU plug", "(2024)", "black", "white")
-
 
 def people(count: int, seed: int) -> Rows:
-    """Names with cities: about 10 tokens."""
+    """Names with cities: about 12 tokens."""
     return [
         {name: str(item.value[name]) for name in ("name", "city") if name in item.value}
-        for item, _ in zip(signups(count, seed), range(count), strict=False)
+        for item in signups(count, seed)
     ]
 
 
 def titles(count: int, seed: int) -> Rows:
-    """Titles of offers: about 20 tokens."""
-    rng = random.Random(seed)
-    return [{"name": _title(rng)} for _ in range(count)]
-
-
-def _title(rng: random.Random) -> str:
-    code = f"{rng.choice('ABDGKMX')}{rng.choice('CHLST')}-{rng.randrange(100, 9999)}{rng.choice(['', 'A', 'B', '/EU'])}"
-    size = f"{rng.choice([1, 2, 4, 16, 64, 250, 500])} {rng.choice(['GB', 'W', 'ml', 'cm', 'TB'])}"
-    words = [rng.choice(_BRANDS), rng.choice(_THINGS), code, size, *rng.sample(_NOISE, rng.randrange(4))]
-    return " ".join(words)
+    """Titles of offers: about 16 tokens."""
+    return [{"name": str(value["title"])} for _, value in islice(offers(seed, 0.0), count)]
 
 
 def recorded(path: Path) -> Rows:

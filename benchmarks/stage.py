@@ -5,7 +5,7 @@
 
 The match stage runs on a Redis of its own over an index of so many invented people; no Kafka is in it. Each round is over
 people who were not there before. Prints microseconds a record, by the clock and in time of this process on a processor, a
-line a round, and as the last line JSON with the medians. `--flame` records the rounds, and nothing before them, with
+line a round, and as the last line JSON with the medians, and what a record takes in Redis. `--flame` records the rounds, and nothing before them, with
 py-spy (`pip install py-spy`).
 """
 
@@ -16,13 +16,13 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
+from redis import Redis
 
 from consumer import wiring
 from consumer.adapters.no_snapshots import NoSnapshots
@@ -56,18 +56,32 @@ def main() -> None:
     encoders = wiring.build_encoders(settings, profile)
     encoders.warm_up()
     made = [_messages(encoders, n, chosen.sample) for n in range(chosen.rounds + 1)]
+    figures: dict[str, object] = {}
     if chosen.stage == "encode":
-        stage = EncodeStage(encoders, 1)
-        costs = _timed(stage, made, chosen.flame)
-        figures: dict[str, object] = {}
+        costs = _timed(EncodeStage(encoders, 1), made, chosen.flame)
     else:
         with services.redis() as server:
-            own = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": SecretStr(server.address)})})
-            costs = _timed(*_matcher(own, encoders, chosen.records, made), chosen.flame)
+            own = settings.model_copy(
+                update={"redis": settings.redis.model_copy(update={"url": SecretStr(server.address)})}
+            )
+            stage, packed = _matcher(own, encoders, chosen.records, made)
+            before = _used_bytes(server.address)
+            costs = _timed(stage, packed, chosen.flame)
+            decided = sum(map(len, packed))
+            used = round((_used_bytes(server.address) - before) / decided)
         found = METRICS.registry.get_sample_value("dedup_changes_total", {"kind": "found"}) or 0
-        figures = {"index": chosen.records, "possible_per_record": round(found / (chosen.sample * len(made)), 3)}
+        figures = {
+            "index": chosen.records,
+            "possible_per_record": round(found / decided, 3),
+            "redis_bytes_per_record": used,
+        }
     median = [round(statistics.median(cost[i] for cost in costs), 1) for i in (0, 1)]
     print(json.dumps({"stage": chosen.stage, "clock_us": median[0], "processor_us": median[1], **figures}))
+
+
+def _used_bytes(url: str) -> int:
+    with Redis.from_url(url) as client:
+        return int(client.info("memory")["used_memory"])
 
 
 def _messages(encoders: EncoderSet, number: int, count: int) -> list[Message]:

@@ -76,21 +76,27 @@ class Beliefs:
             self.sums = [0.0 if mean is None else mean * _USUAL_STRENGTH for mean in expected.usual]
             self.weights = [0.0 if mean is None else float(_USUAL_STRENGTH) for mean in expected.usual]
         means = np.zeros_like(seen)
-        for row, values in enumerate(seen.tolist()):
-            for term, value in enumerate(values):
-                self.sums[term] = self.sums[term] * _ROW_DECAY + value
-                self.weights[term] = self.weights[term] * _ROW_DECAY + 1
-                means[row, term] = self.sums[term] / self.weights[term]
+        for term, values in enumerate(seen.T.tolist()):
+            total, weight = self.sums[term], self.weights[term]
+            for row, value in enumerate(values):
+                total = total * _ROW_DECAY + value
+                weight = weight * _ROW_DECAY + 1
+                means[row, term] = total / weight
+            self.sums[term], self.weights[term] = total, weight
         return means
 
     def shifts(self, log_odds: Sequence[Doubles], expected: Expectations) -> Doubles:
         """The prior's part in the log-odds of each row, float64 [n], given those of its pairs without it; all count."""
         shifts = np.zeros(len(log_odds))
-        for row, values in enumerate(log_odds):
-            shifts[row] = self.shift
+        start = 0
+        while start < len(shifts):
+            stop = min(len(shifts), start + _STEP_ROWS - self.rows % _STEP_ROWS)
+            shifts[start:stop] = self.shift
+            values = np.concatenate(log_odds[start:stop])
             bins = np.clip(np.rint((values - _BINS[0]) * 4), 0, len(_BINS) - 1).astype(np.int64)
-            np.add.at(self.pairs, bins, 1.0)
-            self.rows += 1
+            np.add.at(self.pairs, bins, 1.0)  # one by one: a sum of floats depends on its order
+            self.rows += stop - start
+            start = stop
             if self.rows % _STEP_ROWS == 0:
                 self.shift = self._estimate(expected)
                 self.pairs *= _STEP_DECAY

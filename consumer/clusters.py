@@ -88,7 +88,9 @@ class Book:
         for edge in edges:
             self._asked.setdefault((edge.a, edge.b), None)
         linked = [e.other(vector.id) for e in (*before, *edges) if e.match.duplicate]
-        changes = self._part([vector.id, *linked], cause, record=vector.id)
+        # most records are like no other, and parting one by itself comes to nothing
+        alone = not linked and self._register.cluster_of(vector.id) is None and not self._words.of(vector.id)
+        changes = [] if alone else self._part([vector.id, *linked], cause, record=vector.id)
         return [*changes, *self._end_row(cause)]
 
     def erase(self, record_id: str, cause: Cause) -> list[Change]:

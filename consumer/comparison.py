@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from consumer.records import Bools, Floats, Integers
 Doubles = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what is asked for often is kept
 class Comparison:
     """n pairs of a row and a candidate; the pairs of a row follow each other, and rows come in order."""
 
@@ -29,7 +30,7 @@ class Comparison:
         """int64 [n], the mask of modalities that both have."""
         return self.masks[:, 0] & self.masks[:, 1]
 
-    @property
+    @cached_property
     def present(self) -> Bools:
         """Whether both have it, bool [n, modalities]."""
         return self._bits(self.shared)

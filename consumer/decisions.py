@@ -111,9 +111,13 @@ class Decisions:
     ) -> tuple[Neighbourhood, int]:
         """What a book will need of the store: all about the rows and their duplicates; of the others that they exist."""
         touched = {record_id for row in rows for record_id in row.records}
-        touched.update(match.id for found in matches for match in found if match.duplicate)
+        joining = {r for row in rows if isinstance(row.item, Verdict) for r in row.records}
+        for row, found in zip(rows, matches, strict=True):
+            if same := [match.id for match in found if match.duplicate]:
+                joining.update(row.records, same)
+        touched |= joining
         beside = {match.id for found in matches for match in found} - touched
-        state = self._store.read(scope, sorted(touched), [mint(r) for r in sorted(touched)], edges=True)
+        state = self._store.read(scope, sorted(touched), [mint(r) for r in sorted(joining)], edges=True)
         if beside:
             state.records.update(self._store.known(scope, sorted(beside)).records)
         # as many as could be taken: an erasure takes one from anywhere, and every row its share from the beginning

@@ -11,7 +11,7 @@ import orjson
 from consumer.errors import RejectedError
 from consumer.profile import FieldSpec, Profile
 from consumer.records import Erasure, FieldValue, Message, Record
-from consumer.times import milliseconds, parse_time
+from consumer.times import milliseconds, moment
 
 DEFAULT_SCOPE = "default"
 MAX_ID_CHARS = 256
@@ -102,9 +102,11 @@ def _read_field(name: str, spec: FieldSpec, value: object) -> FieldValue | None:
 
 
 def _read_text(name: str, value: object) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise RejectedError(f"{name}: text is wanted, this is {_kind(value)}")
-    return str(value)[:MAX_TEXT_CHARS].strip() or None
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RejectedError(f"{name}: text is wanted, this is {_kind(value)}")
+        value = str(value)
+    return value[:MAX_TEXT_CHARS].strip() or None
 
 
 def _read_number(name: str, value: object) -> float | None:
@@ -138,7 +140,7 @@ def _read_timestamps(name: str, value: object) -> Sequence[str] | None:
         raise RejectedError(f"{name}: a list of ISO 8601 times is wanted, this is {_kind(value)}")
     times = times[-MAX_TIMESTAMPS:]
     for i, time in enumerate(times):
-        if not isinstance(time, str) or parse_time(time) is None:
+        if not isinstance(time, str) or moment(time) is None:
             raise RejectedError(f"{name}[{i}]: not an ISO 8601 time")
     return times or None
 

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import orjson
@@ -24,6 +25,7 @@ from consumer.vectors import pack_erasure, pack_vector, pack_verdict
 STAGE = "encode"
 
 
+@lru_cache(maxsize=1_024)
 def scope_partition(scope: str, partitions: int) -> int:
     """The partition of the vectors topic a scope lives in; stable across processes and versions."""
     return int.from_bytes(hashlib.blake2b(scope.encode(), digest_size=8).digest()) % partitions
@@ -57,8 +59,8 @@ class EncoderSet:
             return []
         blocks, present = [], []
         pictures: list[Picture | None] = [None] * len(records)
-        for name, modality in self.profile.modalities.items():
-            rows = [{f: r.fields[f] for f in modality.fields if f in r.fields} for r in records]
+        rows = [record.fields for record in records]
+        for name in self.profile.modalities:
             with METRICS.encoder_seconds.labels(name).time():
                 embeddings = self.encoders[name].encode(rows)
             turned = self.rotation.turn(name, embeddings.vectors) if self.rotation else embeddings.vectors
@@ -147,8 +149,9 @@ class EncodeStage:
 
     def delivered(self) -> None:
         now_ms = time.time_ns() // 1_000_000
+        latency = METRICS.latency_seconds.labels(STAGE)
         for ingested_ms in self._ingested_ms:
-            METRICS.latency_seconds.labels(STAGE).observe(max(0, now_ms - ingested_ms) / 1000)
+            latency.observe(max(0, now_ms - ingested_ms) / 1000)
         self._ingested_ms = []
 
     def ready(self) -> bool:

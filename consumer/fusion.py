@@ -49,12 +49,24 @@ class Layout:
         masks = sum((p.astype(np.int64) << i for i, p in enumerate(present)), np.zeros(len(blocks[0]), np.int64))
         return np.concatenate(scaled, axis=1).astype(np.float16), [int(m) for m in masks]
 
+    @property
+    def starts(self) -> list[int]:
+        """The columns at which modalities begin."""
+        return [block.start for block in self.blocks]
+
     def similarities(self, left: Floats, right: Floats) -> Floats:
         """Cosine per modality of n pairs: two float32 [n, dim] → float32 [n, modalities]; 0 where one is missing."""
-        product = left * right
-        starts = [block.start for block in self.blocks]
-        cosines = np.add.reduceat(product, starts, axis=1) / np.asarray(self.weights, np.float32)
-        return np.round(cosines, DECIMALS)
+        return self.cosines(block_products(left, right, self.starts))
+
+    def cosines(self, parts: Floats) -> Floats:
+        """Products of blocks, float32 [n, modalities], as cosines; 0 where one of the two is missing."""
+        return np.round(parts / np.asarray(self.weights, np.float32), DECIMALS)
+
+
+def block_products(left: Floats, right: Floats, starts: Sequence[int]) -> Floats:
+    """Inner products of float32 [..., dim], block by block: float32 [..., blocks]. A pair does not depend on others."""
+    products: Floats = np.add.reduceat(left * right, starts, axis=-1)
+    return products
 
 
 class Fusion(Protocol):
@@ -98,9 +110,11 @@ class WeightedFusion:
     def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:  # noqa: ARG002  # others have use for beliefs
         shares, evidence, scores = self._means(pairs)
         matches: list[Match | None] = [None] * len(pairs.ids)
-        for i in np.flatnonzero(((scores >= self.spec.possible) | different) & (evidence > 0)).tolist():
-            enough = bool(evidence[i] >= self.spec.min_evidence - 1e-9)
-            matches[i] = self._match(pairs, i, shares[i], float(scores[i]), enough=enough)
+        kept = np.flatnonzero(((scores >= self.spec.possible) | different) & (evidence > 0))
+        duplicate = (scores >= self.spec.duplicate) & (evidence >= self.spec.min_evidence - 1e-9)
+        columns = scores, duplicate, pairs.similarities, shares
+        for i, *found in zip(kept.tolist(), *(column[kept].tolist() for column in columns), strict=True):
+            matches[i] = self._match(pairs.ids[i], *found)
         return matches
 
     def scores(self, pairs: Comparison) -> Doubles:
@@ -120,17 +134,15 @@ class WeightedFusion:
         weights = np.asarray(self.layout.weights if named is None else [named.get(n, 0.0) for n in self.layout.names])
         return np.asarray(weights / weights.sum(), np.float64)
 
-    def _match(self, pairs: Comparison, i: int, shares: Doubles, score: float, *, enough: bool) -> Match:
+    def _match(
+        self, record_id: str, score: float, duplicate: bool, similarities: Sequence[float], shares: Sequence[float]
+    ) -> Match:
         spec = self.spec
-        logit = spec.slope * (score - spec.duplicate)
-        similarities = pairs.similarities[i]
-        present = [
-            (name, float(c), float(s)) for name, c, s in zip(self.layout.names, similarities, shares, strict=True) if s
-        ]
+        present = [(name, c, s) for name, c, s in zip(self.layout.names, similarities, shares, strict=True) if s]
         return Match(
-            id=pairs.ids[i],
-            probability=probability(logit),
-            duplicate=score >= spec.duplicate and enough,
+            id=record_id,
+            probability=probability(spec.slope * (score - spec.duplicate)),
+            duplicate=duplicate,
             similarities={name: round(cosine, 4) for name, cosine, _ in present},
             contributions={name: round(spec.slope * s * (c - spec.duplicate), 4) for name, c, s in present},
         )
@@ -187,21 +199,23 @@ class LearnedFusion:
         terms = self._terms(pairs, beliefs)
         log_odds = np.round(terms.sum(axis=1), DECIMALS)
         enough = self._evidence(pairs) >= self.spec.min_evidence - 1e-9
-        names = self._names()
-        duplicate = log_odds >= round(_logit(self.spec.duplicate), DECIMALS)
-        kept = (log_odds >= round(_logit(self.spec.possible), DECIMALS)) | different
-        for i in np.flatnonzero(kept & pairs.present.any(axis=1)).tolist():
-            present = {
-                self.layout.names[m]: pairs.similarities[i, m] for m in np.flatnonzero(pairs.present[i]).tolist()
-            }
-            added = zip(names, terms[i].tolist(), strict=True)
-            absent = {m for m in self.layout.names if m not in present}
+        duplicate = (log_odds >= round(_logit(self.spec.duplicate), DECIMALS)) & enough
+        likely = (log_odds >= round(_logit(self.spec.possible), DECIMALS)) | different
+        kept = np.flatnonzero(likely & pairs.present.any(axis=1))
+        columns = log_odds, duplicate, pairs.present, pairs.similarities, terms
+        names, modalities = self._names(), self.layout.names
+        # as lists: a number taken from an array costs more than all that is done with it
+        for i, logit, same, there, cosines, added in zip(
+            kept.tolist(), *(column[kept].tolist() for column in columns), strict=True
+        ):
+            absent = {name for name, has in zip(modalities, there, strict=True) if not has}
+            named = zip(modalities, cosines, strict=True)
             matches[i] = Match(
                 id=pairs.ids[i],
-                probability=probability(float(log_odds[i])),
-                duplicate=bool(duplicate[i] and enough[i]),
-                similarities={name: round(float(cosine), 4) for name, cosine in present.items()},
-                contributions={name: round(value, 4) for name, value in added if name not in absent},
+                probability=probability(logit),
+                duplicate=same,
+                similarities={name: round(cosine, 4) for name, cosine in named if name not in absent},
+                contributions={n: round(v, 4) for n, v in zip(names, added, strict=True) if n not in absent},
             )
         return matches
 

@@ -24,12 +24,18 @@ _HOUR_SECONDS = 3600
 
 def new_index(settings: Settings, dim: int) -> Callable[[], VectorIndex]:
     """A maker of empty indexes."""
-    return lambda: GrowingIndex(dim, settings.index.exact_below, _hnsw_options(settings))
+    return lambda: GrowingIndex(dim, settings.index.exact_below, _hnsw_options(settings), _folder(settings))
 
 
 def _hnsw_options(settings: Settings) -> HnswOptions:
     index = settings.index
-    return HnswOptions(index.m, index.ef_construction, index.ef, index.threads)
+    return HnswOptions(index.dims, index.m, index.ef_construction, index.ef, index.threads)
+
+
+def _folder(settings: Settings) -> Path | None:
+    """Where large indexes keep vectors: beside the snapshots, if that is there; else where temporary files go."""
+    folder = settings.state.directory
+    return folder if folder.is_dir() else None
 
 
 def build_snapshots(
@@ -43,7 +49,7 @@ def build_snapshots(
     topic = profile.vectors_topic
     files = SnapshotFiles(
         Origin(profile.name, topic, kafka_topics.identity(settings.kafka.client_properties, topic)),
-        lambda folder: GrowingIndex.load(folder, dim, exact_below, options),
+        lambda folder: GrowingIndex.load(folder, dim, exact_below, options, _folder(settings)),
         max_age_seconds=_max_age_seconds(settings),
         beat=beat,
     )

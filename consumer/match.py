@@ -34,7 +34,7 @@ from consumer.records import (
     Tick,
 )
 from consumer.routing import route
-from consumer.rows import Row, bring_up_to_date, fresh_rows, is_current
+from consumer.rows import Row, blocks, bring_up_to_date, fresh_rows, is_current
 from consumer.tally import count_decided, count_owned, count_released
 from consumer.vectors import tick_message, unpack
 
@@ -173,7 +173,9 @@ class MatchStage:
         for number, batch in by_partition.items():
             owned = self._partitions[number]
             for scope, rows in self._route(owned, batch, rejected).items():
-                self._process_scope(owned, owned.scopes[scope], rows)
+                for block, part in blocks(rows):
+                    owned.scopes[scope].index.turn_to(block)
+                    self._process_scope(owned, owned.scopes[scope], part)
             owned.since_snapshot += len(batch)
             owned.next_offset = batch[-1].position.offset + 1
         for owned in self._partitions.values():
@@ -222,8 +224,9 @@ class MatchStage:
             overdue = owned.erased_ms is not None and now - owned.erased_ms >= self._settings.erased_snapshot_ms
             if overdue or owned.since_snapshot >= self._settings.snapshot_records:
                 self._snapshot(owned)
+        latency = METRICS.latency_seconds.labels(STAGE)
         for ingested_ms in self._ingested_ms:
-            METRICS.latency_seconds.labels(STAGE).observe(max(0, now - ingested_ms) / 1000)
+            latency.observe(max(0, now - ingested_ms) / 1000)
         self._ingested_ms.clear()
         count_owned(self._partitions.values())
 

@@ -13,8 +13,6 @@ from consumer.records import Bools, Integers, Position, Vector
 from consumer.rows import Row, bring_up_to_date
 
 _BATCH = 256
-_NOWHERE = Position("", 0, 0)
-"""A search does not look at positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,9 @@ def candidate_pairs(
     for members in scopes.values():
         index = new_index()
         for start in range(0, len(members), _BATCH):
-            rows = [Row(vector, _NOWHERE) for vector in members[start : start + _BATCH]]
+            part = enumerate(members[start : start + _BATCH], start)
+            rows = [Row(vector, Position("", 0, number)) for number, vector in part]
+            index.turn_to(start // _BATCH)
             found = compare_rows(rows, index, layout, k)
             of_rows = np.array([numbers[vector.id] for vector in members[start : start + _BATCH]], np.int64)
             later.append(of_rows[found.rows])

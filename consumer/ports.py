@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from consumer.errors import LostWritesError, SettingsError
 from consumer.records import (
     Cluster,
@@ -119,7 +121,7 @@ class Encoder(Protocol):
         """Digest of everything that changes the numbers: model bytes, options, keys."""
 
     def encode(self, rows: Sequence[Mapping[str, FieldValue]]) -> Embeddings:
-        """Encode n rows, each holding the present fields of this modality (perhaps none).
+        """Encode n rows: the present fields of a record, of which the encoder reads its own (perhaps none is there).
 
         A row's vector does not depend on the other rows. Bad values never raise here: decoding rejected them.
         """
@@ -149,17 +151,49 @@ class Remembering(Protocol):
         """Drop them, and overwrite their numbers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found for one query: n records, best first, the older first on ties."""
+
+    ids: Sequence[str]
+    scores: Floats
+    """float32 [n], inner products rounded to `fusion.DECIMALS`, so that a tie is a tie whatever the shape of the batch."""
+    parts: Floats
+    """float32 [n, blocks], of what blocks of the vectors each inner product is made up."""
+    masks: Sequence[int]
+
+    def take(self, places: Sequence[int]) -> "Hits":
+        """Some of them, in order."""
+        ids, masks = [self.ids[n] for n in places], [self.masks[n] for n in places]
+        return Hits(ids, self.scores[places], self.parts[places], masks)
+
+    def merged(self, newer: "Hits", k: int) -> "Hits":
+        """The best k of these, which are fewer already, and of others that are all newer."""
+        if not newer.ids or (len(self.ids) == k and newer.scores[0] <= self.scores[-1]):
+            return self
+        scores = np.concatenate([self.scores, newer.scores])
+        parts = np.concatenate([self.parts, newer.parts])
+        both = Hits([*self.ids, *newer.ids], scores, parts, [*self.masks, *newer.masks])
+        return both.take(np.argsort(-scores, kind="stable")[:k].tolist())
+
+
 class VectorIndex(Protocol):
-    """The vectors of one scope, searched by inner product. Ids are unique; rows are what `Vector.values` holds."""
+    """The vectors of one scope, searched by inner product. Ids are unique; rows are what `Vector.values` holds.
+
+    Rows come in blocks (`rows.blocks`). What a search finds depends on the rows before it and on no batches of them.
+    """
 
     def __len__(self) -> int: ...
 
     def __contains__(self, record_id: str) -> bool: ...
 
-    def search(self, queries: Floats, k: int) -> tuple[Sequence[Sequence[str]], Sequence[Floats]]:
-        """For each row of float32 [n, dim], up to k ids and inner products, best first, older first on ties.
+    def turn_to(self, block: int) -> None:
+        """Before the first row of another block: a time to rebuild what is dear to change row by row."""
 
-        Products are rounded to `fusion.DECIMALS`, so that a tie is a tie whatever the shape of the batch.
+    def search(self, queries: Floats, k: int, starts: Sequence[int] = (0,), spare: int = 0) -> Sequence[Hits]:
+        """For each row of float32 [n, dim], up to k hits, and up to `spare` more out of the same candidates.
+
+        `starts` are the columns at which the blocks of a vector begin.
         """
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:

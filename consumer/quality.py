@@ -5,12 +5,13 @@ missing is 0. Amounts saturate: `half` is the amount that is worth one half, twi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from consumer.records import FieldValue, Picture, Record
-from consumer.times import milliseconds
+from consumer.times import moment
 
 _DAY_MS = 24 * 3600 * 1000
 _Positive = Annotated[float, Field(gt=0)]
@@ -82,11 +83,16 @@ class QualitySpec(BaseModel):
             )
         return given
 
-    @property
+    @cached_property
     def signals(self) -> Mapping[str, _Signal]:
         """Those that are named."""
         named = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {name: signal for name, signal in named if signal is not None}
+
+    @cached_property
+    def weights(self) -> Mapping[str, float]:
+        """Of the signals that are named."""
+        return {name: signal.weight for name, signal in self.signals.items()}
 
     @property
     def reads(self) -> Iterator[tuple[str, str, str | None]]:
@@ -110,9 +116,9 @@ class QualitySpec(BaseModel):
 def quality(spec: QualitySpec, record: Record, picture: Picture | None) -> float:
     """The weighted mean of the signals, to four decimals. `picture` is the one that was read, None where none was."""
     values = signals(spec, record, picture)
-    weights = {name: signal.weight for name, signal in spec.signals.items()}
+    weights = spec.weights
     total = sum(weights.values())
-    return round(sum(weights[name] * value for name, value in values.items()) / total, 4) if total else 1.0
+    return round(sum([weights[name] * value for name, value in values.items()]) / total, 4) if total else 1.0
 
 
 def signals(spec: QualitySpec, record: Record, picture: Picture | None) -> Mapping[str, float]:
@@ -121,7 +127,7 @@ def signals(spec: QualitySpec, record: Record, picture: Picture | None) -> Mappi
     fields = record.fields
     if spec.completeness:
         shares = spec.completeness.fields
-        found["completeness"] = sum(share for name, share in shares.items() if name in fields) / sum(shares.values())
+        found["completeness"] = sum([share for name, share in shares.items() if name in fields]) / sum(shares.values())
     if spec.recency:
         found["recency"] = _recency(spec.recency, fields.get(spec.recency.field), record.ingested_ms)
     if spec.count:
@@ -138,10 +144,10 @@ def signals(spec: QualitySpec, record: Record, picture: Picture | None) -> Mappi
 
 def _recency(spec: Recency, value: FieldValue | None, now_ms: int) -> float:
     """A time after `now_ms` counts as now: clocks differ."""
-    times = [ms for text in _times(value) if (ms := milliseconds(text)) is not None]
+    times = [read[1] for text in _times(value) if (read := moment(text)) is not None]
     if not times:
         return 0.0
-    days = max(0, now_ms - max(times)) / _DAY_MS
+    days = max(0, now_ms - int(max(times) * 1000)) / _DAY_MS
     return float(2.0 ** (-days / spec.half_life_days))
 
 

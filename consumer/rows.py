@@ -1,12 +1,16 @@
 """The rows of a batch of one scope: which are news, which only tell what is known, and what they do to an index."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from consumer.ports import Known, VectorIndex
 from consumer.records import Erasure, Position, Tick, Vector, Verdict
+
+_BLOCK_OFFSETS = 512
+"""What came within a block is searched exactly, which costs more the longer blocks are; short ones cut batches in two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +84,24 @@ def is_stale(source: Position, seen: Position | None) -> bool:
     )
 
 
+def blocks(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
+    """Rows of a partition by the number of the block that their offsets are in: the same however they are batched."""
+    for number, block in groupby(rows, key=lambda row: row.position.offset // _BLOCK_OFFSETS):
+        yield number, list(block)
+
+
 def bring_up_to_date(index: VectorIndex, rows: Sequence[Row]) -> None:
     """Bring the index to where it is after the rows, and in the order it would be in had they come one by one."""
-    last: dict[str, Vector | Erasure] = {}
-    for row in rows:
-        if isinstance(row.item, Verdict | Tick):
-            continue
-        last.pop(row.item.id, None)
-        last[row.item.id] = row.item
-    index.remove([item.id for item in last.values() if isinstance(item, Erasure)])
-    added = [item for item in last.values() if isinstance(item, Vector)]
-    if added:
-        values = np.stack([item.values for item in added]).astype(np.float32)
-        index.add([item.id for item in added], values, [item.mask for item in added])
+    for number, block in blocks(rows):
+        index.turn_to(number)
+        last: dict[str, Vector | Erasure] = {}
+        for row in block:
+            if isinstance(row.item, Verdict | Tick):
+                continue
+            last.pop(row.item.id, None)
+            last[row.item.id] = row.item
+        index.remove([item.id for item in last.values() if isinstance(item, Erasure)])
+        added = [item for item in last.values() if isinstance(item, Vector)]
+        if added:
+            values = np.stack([item.values for item in added]).astype(np.float32)
+            index.add([item.id for item in added], values, [item.mask for item in added])

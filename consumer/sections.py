@@ -174,9 +174,13 @@ class IndexSettings(_Frozen):
     exact_below: Annotated[int, Field(ge=0)] = Field(
         default=10_000, description="Records in a scope up to which search is exact."
     )
-    m: Positive = Field(default=16, description="HNSW M: links per record.")
-    ef_construction: Positive = Field(default=128, description="HNSW: width of the search for a new record's links.")
-    ef: Positive = Field(default=96, description="HNSW: width of a search.")
+    dims: Positive = Field(
+        default=64,
+        description="Numbers that the graph keeps of a vector, to find candidates by; whole vectors, in a file, score them.",
+    )
+    m: Positive = Field(default=12, description="HNSW M: links per record.")
+    ef_construction: Positive = Field(default=100, description="HNSW: width of the search for a new record's links.")
+    ef: Positive = Field(default=96, description="HNSW: width of a search, and candidates scored by whole vectors.")
     threads: Positive = Field(
         default=1, description="Threads of a search. Adding uses one, so that a replay builds the same graph."
     )

@@ -1,50 +1,71 @@
-"""A seeded stream of signups with planted duplicates, for the demo and for tests. Everything in it is invented."""
+"""A seeded stream of signups with planted duplicates, for the demo and for tests. Everything in it is invented.
+
+How often names repeat decides how many strangers look alike, so they repeat as in a census: the commonest family name is that
+of .8 % of people, the commonest given name that of 1.2 %, the largest city is home to .4 %, and the tails are long.
+"""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+# The commonest names of each kind, in that order; rarer ones are composed.
 _GIVEN = """
-    Adaeze Aino Alejandra Amira Andrzej Anneliese Antoine Beatriz Bogdan Brigid Caoimhe Carlos Chidi Clémence Dagny
-    Daniel Davide Desta Dmitri Eilidh Elena Elif Emeka Esperanza Fatima Felix Fiona Francesca Gabriel Giorgos Grace
-    Gunnar Hana Hassan Henrik Hye-jin Ibrahim Ingrid Isabel Ivana Jacek James Jasmine João Johanna Jorge Kamala
-    Karin Katarzyna Kenji Khalid Klára Laila Lars Leila Lorenzo Lucía Maeve Magnus Malik Margaret Mateus Mei Michael
-    Mina Mohammed Nadia Natalia Niamh Nikolai Noor Olivia Omar Oskar Paulo Petra Philip Priya Quentin Rachel Rafael
-    Rania Ravi Rosalind Samuel Saoirse Selin Sofia Stefan Suresh Tamara Thandiwe Theodora Thomas Tomáš Uma Valentina
-    Vikram Wanjiru Wilhelm Xiomara Yasmin Yusuf Zainab Zofia Élodie Øyvind
+    Mohammed Michael Daniel Sofia James Fatima Carlos Thomas Elena Ibrahim Olivia Yusuf Gabriel Samuel Priya Mei Hassan
+    Isabel Omar Ravi João Grace Khalid Rachel Antoine Margaret Philip Lucía Felix Andrzej Laila Kenji Paulo Valentina
+    Klára Natalia Hye-jin Anneliese Elif Alejandra Yasmin Clémence Rosalind Zofia Xiomara Hana Fiona Zainab Esperanza
+    Gunnar Beatriz Amira Johanna Nikolai Maeve Chidi Magnus Selin Lars Giorgos Jasmine Dagny Brigid Petra Tomáš Quentin
+    Saoirse Karin Mateus Wanjiru Desta Suresh Tamara Katarzyna Malik Mina Rafael Theodora Francesca Bogdan Leila Dmitri
+    Niamh Øyvind Jacek Nadia Adaeze Oskar Vikram Lorenzo Ivana Henrik Rania Wilhelm Aino Jorge Davide Ingrid Noor
+    Thandiwe Stefan Uma Eilidh Kamala Caoimhe Élodie Emeka
 """.split()  # noqa: SIM905  # a hundred lines less
 _FAMILY = """
-    Abara Achterberg Adeyemi Alvarez Andersson Anghelescu Baptiste Barbieri Bergström Bianchi Boateng Brennan
-    Castellanos Chaudhary Cohen Contreras Dąbrowski Delacroix Demir Diallo Dimitriou Dubois Eriksen Escobar Farouk
-    Fernandes Ferrari Fitzgerald Fujimoto Gallagher García Gebremariam Goldberg Grünwald Haddad Hakimi Hernández
-    Hoang Horváth Ibarra Ivanov Jankowski Jensen Kariuki Kaufmann Kowalski Kovačević Laurent Lindqvist Lombardi
-    Macdonald Mahmoud Marchetti Mbeki Mendoza Moreau Murphy Nakamura Ndiaye Nguyen Nielsen Novák Nwosu Okafor
-    Oliveira Súilleabháin Papadopoulos Park Patel Pereira Petrov Quigley Ramírez Rasmussen Rossi Sørensen Saleh
-    Santos Schneider Sharma Silva Singh Sokolov Stewart Szabó Takahashi Tanaka Teixeira Torres Ueda Vandenberg
-    Vasquez Virtanen Vogel Walker Weber Wójcik Yamamoto Yildiz Zhang Zielińska Żukowski
+    Nguyen García Singh Silva Zhang Patel Hernández Santos Sharma Murphy Rossi Torres Park Diallo Walker Ivanov Tanaka
+    Schneider Jensen Pereira Cohen Okafor Kowalski Yildiz Stewart Mahmoud Mendoza Weber Dubois Ferrari Vogel Kariuki
+    Súilleabháin Gallagher Andersson Delacroix Adeyemi Wójcik Boateng Nakamura Zielińska Castellanos Fitzgerald Eriksen
+    Yamamoto Dimitriou Fernandes Anghelescu Alvarez Hakimi Quigley Lindqvist Bianchi Lombardi Ramírez Kaufmann Farouk
+    Haddad Brennan Barbieri Saleh Takahashi Oliveira Nielsen Ibarra Macdonald Rasmussen Chaudhary Sokolov Papadopoulos
+    Jankowski Marchetti Mbeki Vasquez Escobar Teixeira Kovačević Contreras Ndiaye Żukowski Grünwald Moreau Abara Nwosu
+    Vandenberg Laurent Goldberg Fujimoto Petrov Virtanen Achterberg Hoang Baptiste Gebremariam Novák Szabó Sørensen Ueda
+    Dąbrowski Horváth Bergström Demir
 """.split()  # noqa: SIM905  # a hundred lines less
-_STEMS = """
-    Ader Alt Arn Bal Ber Bor Bran Cal Car Cor Dal Dor Dra Eck El Esp Fal Far Fen Gar Gel Gor Hal Har Hof Il Jan Jor Kal
-    Kar Kel Kor Lan Lind Lor Mal Mar Mor Nor Ny Ob Or Pal Par Pet Quen Ran Rod Ros Sal San Sten Tal Tor Ul Val Vik Vor
-    Wal Wes Wil Yor Zan Zel
-""".split()  # noqa: SIM905  # as above
-_ENDINGS = """
-    acek aldi and ano ante arov asz bach berg bo by chuk dahl dottir eira elli enko eszku ette feld gaard halter ides
-    ikov ingh ino kainen lund man mann mont nen ogan ola ovic owska quist ros sen son stad stein strand tveit ula vall
-    vey wala wood yan zade
-""".split()  # noqa: SIM905  # as above
 _CITY = """
-    Aarhus Accra Almería Amsterdam Antwerp Bengaluru Bergen Bilbao Birmingham Bogotá Bratislava Brno Busan
-    Casablanca Cluj-Napoca Coimbra Córdoba Cork Dakar Dresden Dunedin Edinburgh Gdańsk Genoa Graz Guadalajara
-    Hamburg Helsinki İzmir Kampala Kraków Kyoto Lagos Leeds Lille Ljubljana Lyon Malmö Marrakesh Medellín Montréal
-    Münster Nairobi Naples Nijmegen Odense Osaka Oulu Palermo Porto Poznań Pune Riga Rotterdam Salvador Seville
-    Sheffield Sofia Tallinn Tampere Thessaloniki Toulouse Trondheim Turin Utrecht Valparaíso Vilnius Wrocław York
-    Zaragoza Zürich
+    Lagos Bengaluru Bogotá Osaka Nairobi Accra Hamburg Casablanca Pune Busan Kampala Montréal Guadalajara Medellín
+    Salvador Birmingham Dakar Naples Lyon Porto Rotterdam Amsterdam Gdańsk York Coimbra Kyoto Odense Zaragoza Bilbao
+    Wrocław Edinburgh Cork Poznań Seville Marrakesh Zürich İzmir Thessaloniki Tampere Dresden Leeds Tallinn Kraków Turin
+    Sheffield Riga Córdoba Antwerp Helsinki Vilnius Malmö Lille Graz Utrecht Aarhus Münster Toulouse Almería Valparaíso
+    Bratislava Dunedin Ljubljana Trondheim Oulu Nijmegen Palermo Brno Genoa Bergen Sofia Cluj-Napoca
 """.split()  # noqa: SIM905  # a hundred lines less
+_ONSETS = """
+    B Ch D F G H J K L M N P R S T V W Y Z Al Am As Ber Br Car Cz Dr El Er Fr Gh Gr Har Hj In Ka Kl Kr Kw Le Ma Mar Mb Ng
+    Ol Ör Os Pr Ra Sch Sh Sk Sl Sta Str Sv Tch Th Tr Ul Vr Wa Xi Zh Żu Š Þ
+""".split()  # noqa: SIM905  # as above
+_RHYMES = """
+    ab ach ad ag al am an ap ar as at av az eb ed eg el em en er es et ev ib id ig il im in ir is it iv ob od og ol om on
+    or os ot ub ud ug ul um un ur us ut aud eich ein ell est ied ind ing old ost ulk und áv ær éd ín óż ør üh ăl
+""".split()  # noqa: SIM905  # as above
+_FAMILY_ENDINGS = """
+    a aba acek adze agić ahashi aidis akis ald aldi amoto andra ano anski ante ar arov asz atti auer ault bach berg bo by
+    chuk court dahl dóttir e eau eira elli emba enko escu eszku ette ez feld gaard grave gren halter ham hoff i ian idou
+    ides ier ikov ingh ini iņš ley lund man mann mont mura nakis nen ni o oğlu ola otti ov ová owicz owski pour quist rath
+    ros sen shvili son ssen stad stein strand sworth tani thorpe ton tveit u uddin ula unga uri vall vey vić wala wood ya
+    yan yev za zade
+""".split()  # noqa: SIM905  # as above
+_GIVEN_ENDINGS = """
+    a aan adh ai ain an ane bert dan e ela en eth ette fa ia iah ian ice ico ie iel ika ila ín ina ine io ir ise isha ita
+    iu jun ka kin la lan lia lyn mar mir na ne nor o ora ric sa shi son tha ti tu wen win ya yn zo
+""".split()  # noqa: SIM905  # as above
+_CITY_ENDINGS = """
+    a abad ac ana any ar ara au bach berg bridge burg by castro dal dorf e ford furt gorod grad ham haven heim hurst i ia
+    ica ino issa järvi köping land ley lo luz mar minster mouth na nes o oba ona ou pol pur rio sk stad stadt stead stow
+    ton town tz um va vale vik ville wijk worth ya yama zhou
+""".split()  # noqa: SIM905  # as above
+_SCATTER = 1_000_003
+"""A prime: composed names of neighbouring ranks have little in common."""
 _BROWSERS = ("Chrome", "Firefox", "Safari", "Edge", "Opera", "Samsung Internet")
 _SYSTEMS = ("Windows", "macOS", "Android", "iOS", "Linux")
-_START = datetime(2025, 1, 6, tzinfo=UTC)
+_RELATED = 0.04
+_START = datetime(2025, 1, 6)  # noqa: DTZ001  # each person's own clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,29 @@ class Signup:
     id: str
     person: int
     value: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """`count` names by rank. Their shares fall as 1 / (rank + `flat`), by the law of Zipf and Mandelbrot."""
+
+    known: Sequence[str]
+    endings: Sequence[str]
+    count: int
+    flat: int
+
+    def draw(self, rng: random.Random) -> str:
+        rank = int(self.flat * ((1 + self.count / self.flat) ** rng.random() - 1))
+        if rank < len(self.known):
+            return self.known[rank]
+        rest, ending = divmod(rank * _SCATTER, len(self.endings))
+        rest, rhyme = divmod(rest, len(_RHYMES))
+        return _ONSETS[rest % len(_ONSETS)] + _RHYMES[rhyme] + self.endings[ending]
+
+
+_GIVENS = _Names(_GIVEN, _GIVEN_ENDINGS, 12_000, 12)
+_FAMILIES = _Names(_FAMILY, _FAMILY_ENDINGS, 160_000, 13)
+_CITIES = _Names(_CITY, _CITY_ENDINGS, 30_000, 40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,45 +115,40 @@ class _Person:
 def signups(count: int, seed: int, duplicate_share: float = 0.25) -> Iterator[Signup]:
     """`count` signups; about `duplicate_share` of them are of a person who signed up before.
 
-    A second signup is typed anew: a typo, an initial, a dropped accent, a swapped name order, a missing city, another
-    browser version or device, logins at that person's usual hours.
+    A second signup is typed anew: a typo, an initial, capitals, a swapped name order, half of a double name, a missing
+    city, another browser version or device, logins at that person's usual hours.
     """
     rng = random.Random(seed)  # noqa: S311  # a reproducible stream, not a secret
     people: list[_Person] = []
     for number in range(count):
         if people and rng.random() < duplicate_share:
-            # mostly someone recent, as people who sign up twice do it soon
-            person = people[-1 - int(rng.expovariate(1 / 400)) % len(people)]
+            person = _recent(rng, people)
             first = False
         else:
-            person = _person(rng, len(people))
+            person = _person(rng, people)
             people.append(person)
             first = True
         yield Signup(f"signup-{number:06d}", person.number, _value(rng, person, first=first))
 
 
-def _person(rng: random.Random, number: int) -> _Person:
-    given, family = rng.choice(_GIVEN), _family(rng)
+def _recent(rng: random.Random, people: Sequence[_Person]) -> _Person:
+    """Mostly someone recent, as people who sign up twice do it soon, and so do those of one house."""
+    return people[-1 - int(rng.expovariate(1 / 400)) % len(people)]
+
+
+def _person(rng: random.Random, people: Sequence[_Person]) -> _Person:
+    """Someone new. One in twenty-five has a relative here: near-namesakes, however many people there are."""
+    given, family, city = _GIVENS.draw(rng), _FAMILIES.draw(rng), _CITIES.draw(rng)
     if rng.random() < 0.5:
-        given = f"{given} {rng.choice(_GIVEN)}"
+        given = f"{given} {_GIVENS.draw(rng)}"
     if rng.random() < 0.15:
-        family = f"{family}-{_family(rng)}"
+        family = f"{family}-{_FAMILIES.draw(rng)}"
+    if people and rng.random() < _RELATED:
+        relative = _recent(rng, people)
+        family, city = relative.family, relative.city
     hours = (rng.randrange(24), rng.randrange(24))
-    return _Person(
-        number,
-        given,
-        family,
-        rng.choice(_CITY),
-        rng.choice(_BROWSERS),
-        rng.choice(_SYSTEMS),
-        hours,
-        rng.randrange(-8, 10),
-    )
-
-
-def _family(rng: random.Random) -> str:
-    """A third are common names, the rest rare ones, as among real people."""
-    return rng.choice(_FAMILY) if rng.random() < 0.33 else rng.choice(_STEMS) + rng.choice(_ENDINGS)
+    browser, system = rng.choice(_BROWSERS), rng.choice(_SYSTEMS)
+    return _Person(len(people), given, family, city, browser, system, hours, rng.randrange(-8, 10))
 
 
 def _value(rng: random.Random, person: _Person, *, first: bool) -> dict[str, object]:
@@ -163,5 +202,5 @@ def _logins(rng: random.Random, person: _Person) -> list[str]:
     for _ in range(rng.randrange(3, 12)):
         hour = (rng.choice(person.hours) + rng.choice((-1, 0, 0, 0, 1))) % 24
         day = _START + timedelta(days=rng.randrange(60), hours=hour, minutes=rng.randrange(60))
-        times.append(f"{day:%Y-%m-%dT%H:%M:%S}{person.offset_hours:+03d}:00")
+        times.append(f"{day.isoformat()}{person.offset_hours:+03d}:00")
     return sorted(times)

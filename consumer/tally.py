@@ -3,6 +3,7 @@
 A batch is counted when the store has it: a try that failed is made again, and would count twice.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from consumer.clusters import Change
@@ -14,14 +15,15 @@ from consumer.rows import Row
 
 def count_decided(rows: Sequence[Row], matches: Sequence[Sequence[Match]], changes: Sequence[Change]) -> None:
     """Rows of a scope with the matches of each, and the changes that they led to."""
-    for row, found in zip(rows, matches, strict=True):
-        if isinstance(row.item, Erasure):
-            METRICS.erased.inc()
-        elif isinstance(row.item, Vector):
-            METRICS.decided.labels(_outcome(found)).inc()
-            METRICS.best_probability.observe(max((match.probability for match in found), default=0.0))
+    METRICS.erased.inc(sum(isinstance(row.item, Erasure) for row in rows))
+    compared = [found for row, found in zip(rows, matches, strict=True) if isinstance(row.item, Vector)]
+    for outcome, count in Counter(map(_outcome, compared)).items():
+        METRICS.decided.labels(outcome).inc(count)
+    for found in compared:
+        METRICS.best_probability.observe(max((match.probability for match in found), default=0.0))
+    for kind, count in Counter(change.kind for change in changes).items():
+        METRICS.changes.labels(kind).inc(count)
     for change in changes:
-        METRICS.changes.labels(change.kind).inc()
         if isinstance(change, ClusterChange) and change.members and (change.added or change.removed):
             METRICS.cluster_records.observe(len(change.members))
 

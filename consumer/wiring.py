@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from consumer.adapters import kafka_topics
 from consumer.adapters.allow_list import AllowList
 from consumer.adapters.behaviour_encoder import BehaviourEncoder
@@ -248,6 +250,8 @@ def build_match_stage(
     committed: Callable[[int], int] = lambda _: 0,
 ) -> MatchStage:
     """The match stage over any store: Redis in the service, memory in `dedup batch`."""
+    # its matrices are small: threads of their own cost twice the time, and take it from the encode stage
+    threadpool_limits(limits=1, user_api="blas")
     profile = encoders.profile
     topics = MatchTopics(settings.topics.events, settings.topics.clusters, settings.topics.possible)
     return MatchStage(

@@ -36,6 +36,10 @@ class Words:
         """The last word on a pair, of which one record at least was loaded."""
         return self._of.get(a, {}).get(b) or self._of.get(b, {}).get(a)
 
+    def of(self, record_id: str) -> Mapping[str, Verdict]:
+        """The words on a record that was loaded, by the other record."""
+        return self._of.get(record_id, {})
+
     def put(self, verdict: Verdict) -> None:
         """Note a word in the place of an earlier one on the same pair. Both records must have been loaded."""
         for record, other in ((verdict.a, verdict.b), (verdict.b, verdict.a)):

@@ -25,7 +25,7 @@ def offers(seed: int, duplicate_share: float) -> Iterator[tuple[int, dict[str, o
     things: list[Mapping[str, str]] = []
     while True:
         if things and rng.random() < duplicate_share:
-            number = max(0, len(things) - 1 - int(rng.expovariate(1 / _RECENT)))
+            number = len(things) - 1 - int(rng.expovariate(1 / _RECENT)) % len(things)
         else:
             number = len(things)
             things.append(_thing(rng))

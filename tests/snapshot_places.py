@@ -24,6 +24,7 @@ HERE = Origin("person", "vectors.person", "made-once")
 def make_index(size: int, seed: int, exact_below: int = 100) -> GrowingIndex:
     index = GrowingIndex(DIM, exact_below, OPTIONS)
     index.add([f"r{i}" for i in range(size)], unit_rows(size, DIM, seed), [i % 4 for i in range(size)])
+    index.turn_to(0)
     return index
 
 

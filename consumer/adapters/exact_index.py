@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from consumer.fusion import DECIMALS
+from consumer.fusion import DECIMALS, block_products
+from consumer.ports import Hits
 from consumer.records import Floats
 
 
@@ -33,30 +34,34 @@ class ExactIndex:
         """Ids, oldest first."""
         return list(self._slots)
 
-    def search(self, queries: Floats, k: int) -> tuple[list[list[str]], list[Floats]]:
-        used = len(self._ids)
-        if not used or not len(queries):
-            empty: Floats = np.zeros(0, np.float32)
-            return [[] for _ in queries], [empty for _ in queries]
+    def search(
+        self,
+        queries: Floats,
+        k: int,
+        starts: Sequence[int] = (0,),
+        spare: int = 0,
+        above: Floats | None = None,
+    ) -> list[Hits]:
+        """See `consumer.ports.VectorIndex`; of each query, only what scores more than `above`, float32 [n]."""
+        used, wanted = len(self._ids), min(k + spare, len(self._slots)) if k else 0
+        if not wanted or not len(queries):
+            return [Hits([], np.zeros(0, np.float32), np.zeros((0, len(starts)), np.float32), [])] * len(queries)
         products = queries.astype(np.float64) @ self._vectors[:used].T
         scores: Floats = np.round(products, DECIMALS).astype(np.float32)
         holes = [slot for slot, record_id in enumerate(self._ids) if record_id is None]
         scores[:, holes] = -np.inf
-        best = self._best(scores, min(k, len(self._slots)))
-        ids = [[str(self._ids[slot]) for slot in row] for row in best]
-        return ids, [scores[i, row] for i, row in enumerate(best)]
-
-    @staticmethod
-    def _best(scores: Floats, k: int) -> list[list[int]]:
-        """Columns of the k best of each row, best first, the lower column first on ties."""
-        if k == 0:
-            return [[] for _ in scores]
-        kth = -np.partition(-scores, k - 1, axis=1)[:, k - 1]
-        chosen = []
-        for row, least in zip(scores, kth, strict=True):
-            slots = np.flatnonzero(row >= least)
-            chosen.append(slots[np.argsort(-row[slots], kind="stable")[:k]].tolist())
-        return chosen
+        cut = -np.partition(-scores, wanted - 1, axis=1)[:, wanted - 1]
+        better = scores >= cut[:, None]
+        if above is not None:
+            better &= scores > above[:, None]
+        hits = []
+        for query, row, slots in zip(queries, scores, map(np.flatnonzero, better), strict=True):
+            # the lower slot first on ties: it is the older
+            best = slots[np.argsort(-row[slots], kind="stable")[:wanted]] if len(slots) else slots
+            ids, masks = [str(self._ids[slot]) for slot in best], [self._masks[slot] for slot in best]
+            parts = block_products(self._vectors[best].astype(np.float32), query, starts)
+            hits.append(Hits(ids, row[best], parts, masks))
+        return hits
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         self.remove(ids)
@@ -78,6 +83,11 @@ class ExactIndex:
                 self._vectors[slot] = 0
         if len(self._ids) > 64 and len(self._slots) < len(self._ids) / 2:
             self._close_holes()
+
+    def products(self) -> npt.NDArray[np.float64]:
+        """float64 [dim, dim], the sum over the vectors of each by itself: what their principal axes follow from."""
+        used = self._vectors[: len(self._ids)]
+        return used.T @ used
 
     def _close_holes(self) -> None:
         slots = list(self._slots.values())

@@ -2,26 +2,35 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
+from consumer.adapters.projection import ROWS_PER_AXIS, Projection
+from consumer.ports import Hits
 from consumer.records import Floats
 
 _CHUNK = 4096
-_GRAPH, _ROWS, _VECTORS = "graph.bin", "rows.json", "vectors.npy"
+_ROWS, _VECTORS = "rows.json", "vectors.npy"
 
 
 class GrowingIndex:
-    """Becomes approximate when it holds `exact_below` vectors, and stays so: going back and forth would cost most."""
+    """Becomes approximate at the turn at which it holds more than `exact_below` vectors, and stays so.
 
-    def __init__(self, dim: int, exact_below: int, options: HnswOptions) -> None:
+    Going back and forth would cost most. `folder` is where a large one keeps its vectors; None: where temporary files go.
+    """
+
+    def __init__(self, dim: int, exact_below: int, options: HnswOptions, folder: Path | None = None) -> None:
         self._dim = dim
-        self._exact_below = exact_below
+        # what shortens vectors is learnt from those that are there
+        self._exact_below = max(exact_below, ROWS_PER_AXIS * options.dims if dim > options.dims else 0)
         self._options = options
+        self._folder = folder
         self._inner: ExactIndex | HnswIndex = ExactIndex(dim)
+        self._block = -1
 
     def __len__(self) -> int:
         return len(self._inner)
@@ -29,12 +38,19 @@ class GrowingIndex:
     def __contains__(self, record_id: str) -> bool:
         return record_id in self._inner
 
-    def search(self, queries: Floats, k: int) -> tuple[Sequence[Sequence[str]], Sequence[Floats]]:
-        return self._inner.search(queries, k)
+    def turn_to(self, block: int) -> None:
+        if block == self._block:
+            return
+        self._block = block
+        if isinstance(self._inner, HnswIndex):
+            self._inner.settle()
+        elif len(self._inner) > self._exact_below:
+            self._inner = self._promote(self._inner)
+
+    def search(self, queries: Floats, k: int, starts: Sequence[int] = (0,), spare: int = 0) -> Sequence[Hits]:
+        return self._inner.search(queries, k, starts, spare)
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
-        if isinstance(self._inner, ExactIndex) and len(self._inner) + len(ids) > self._exact_below:
-            self._inner = self._promote(self._inner)
         self._inner.add(ids, vectors, masks)
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -44,40 +60,43 @@ class GrowingIndex:
         return self._inner.vectors(ids)
 
     def _promote(self, exact: ExactIndex) -> HnswIndex:
-        graph = HnswIndex(self._dim, self._options, capacity=2 * max(len(exact), 512))
+        graph = HnswIndex(
+            self._dim, self._options, Projection.learnt(exact.products(), self._options.dims), self._folder
+        )
         ids = exact.ids
         for start in range(0, len(ids), _CHUNK):
             part = ids[start : start + _CHUNK]
             vectors, masks = exact.vectors(part)
             graph.add(part, vectors, masks)
+            graph.settle()
         return graph
 
     def save(self, directory: Path) -> None:
-        ids = self._inner.ids
+        told: dict[str, Any] = {"block": self._block}
         if isinstance(self._inner, HnswIndex):
-            labels, masks = self._inner.labels_and_masks(ids)
-            self._inner.save_graph(directory / _GRAPH)
+            told["graph"] = self._inner.save(directory)
         else:
-            vectors, stored = self._inner.vectors(ids)
-            labels, masks = [], list(stored)
+            told["ids"] = self._inner.ids
+            vectors, told["masks"] = self._inner.vectors(self._inner.ids)
             np.save(directory / _VECTORS, vectors.astype(np.float16))
-        next_label = self._inner.next_label if isinstance(self._inner, HnswIndex) else 0
-        rows = {"ids": ids, "labels": labels, "masks": masks, "next_label": next_label}
-        (directory / _ROWS).write_bytes(orjson.dumps(rows))
+        (directory / _ROWS).write_bytes(orjson.dumps(told))
 
     @classmethod
-    def load(cls, directory: Path, dim: int, exact_below: int, options: HnswOptions) -> "GrowingIndex":
-        """Read what `save` wrote. Raises OSError, ValueError, KeyError or RuntimeError for anything else."""
-        index = cls(dim, exact_below, options)
-        rows = orjson.loads((directory / _ROWS).read_bytes())
-        if not isinstance(rows, dict):
+    def load(
+        cls, directory: Path, dim: int, exact_below: int, options: HnswOptions, folder: Path | None = None
+    ) -> "GrowingIndex":
+        """Read what `save` wrote. Raises OSError, ValueError, KeyError, TypeError or RuntimeError for anything else."""
+        index = cls(dim, exact_below, options, folder)
+        told = orjson.loads((directory / _ROWS).read_bytes())
+        if not isinstance(told, dict):
             raise ValueError(f"{_ROWS} holds no rows")  # noqa: TRY004  # what it holds is a value here, not a type
-        if (directory / _GRAPH).exists():
-            index._inner = HnswIndex.load_graph(directory / _GRAPH, dim, options, rows, rows["next_label"])
-        elif rows["ids"]:
-            with (directory / _VECTORS).open("rb") as file:  # `np.load` would guess what else the file may be
-                vectors = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)
-            if vectors.shape != (len(rows["ids"]), dim):
-                raise ValueError(f"vectors of shape {vectors.shape} for {len(rows['ids'])} ids of {dim} dimensions")
-            index._inner.add(rows["ids"], vectors, rows["masks"])
+        index._block = told["block"]
+        if "graph" in told:
+            index._inner = HnswIndex.load(directory, dim, options, told["graph"], folder)
+            return index
+        with (directory / _VECTORS).open("rb") as file:  # `np.load` would guess what else the file may be
+            vectors = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)
+        if vectors.shape != (len(told["ids"]), dim):
+            raise ValueError(f"vectors of shape {vectors.shape} for {len(told['ids'])} ids of {dim} dimensions")
+        index._inner.add(told["ids"], vectors, told["masks"])
         return index

@@ -1,6 +1,10 @@
-"""Approximate search with hnswlib, by inner product, growing as it fills."""
+"""Approximate search: a graph of shortened vectors finds candidates, and the vectors themselves, in a file, score them.
 
-from collections.abc import Mapping, Sequence
+The graph changes at the turns of blocks only (`turn_to`); what came since is searched by itself, exactly, and what went
+since is passed over. So an answer depends on the rows that came before, and not on how they were batched.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,141 +12,177 @@ from typing import Any
 import hnswlib
 import numpy as np
 
-from consumer.fusion import DECIMALS
-from consumer.records import Floats
+from consumer.adapters.exact_index import ExactIndex
+from consumer.adapters.projection import Projection
+from consumer.adapters.row_file import RowFile
+from consumer.fusion import DECIMALS, block_products
+from consumer.ports import Hits
+from consumer.records import Floats, Integers
+
+_AT_ONCE = 32
+"""Queries whose candidates are scored together: more would leave the processor's cache."""
+_GROWTH, _SLACK = 1.125, 1024
+"""A place in the graph that is not used yet takes memory too."""
+_GRAPH, _AXES = "graph.bin", "axes.npy"
 
 
 @dataclass(frozen=True, slots=True)
 class HnswOptions:
-    """The graph's parameters, in the field's names."""
+    """The graph's parameters, in the field's names, and how far vectors are shortened for it."""
 
-    m: int = 16
-    ef_construction: int = 128
+    dims: int = 64
+    m: int = 12
+    ef_construction: int = 100
     ef: int = 96
     threads: int = 1
 
 
 class HnswIndex:
-    """A graph over labels that count up; ids and masks stand beside it. A removed label's place is used again."""
+    """Labels of the graph are slots of the file. What is added or removed shows in the graph after `settle`."""
 
-    def __init__(self, dim: int, options: HnswOptions, capacity: int = 1024) -> None:
+    def __init__(self, dim: int, options: HnswOptions, projection: Projection, folder: Path | None = None) -> None:
         self._dim = dim
         self._options = options
-        self._graph = hnswlib.Index(space="ip", dim=dim)
-        self._graph.init_index(
-            max_elements=capacity,
-            M=options.m,
-            ef_construction=options.ef_construction,
-            random_seed=7,
-            allow_replace_deleted=True,
-        )
-        self._labels: dict[str, int] = {}
-        self._ids: dict[int, str] = {}
-        self._masks: dict[int, int] = {}
-        self._next = 0
+        self._projection = projection
+        self._rows = RowFile(dim, folder)
+        self._graph = self._empty_graph()
+        self._alive = 0
+        """Of the graph's elements, those not deleted: `_gone` counts, what is new does not."""
+        self._gone: list[int] = []
+        self._new = ExactIndex(dim)
+
+    def _empty_graph(self) -> hnswlib.Index:
+        options = self._options
+        graph = hnswlib.Index(space="ip", dim=self._projection.width(self._dim))
+        graph.init_index(_SLACK, M=options.m, ef_construction=options.ef_construction, random_seed=7)
+        return graph
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return self._alive - len(self._gone) + len(self._new)
 
     def __contains__(self, record_id: str) -> bool:
-        return record_id in self._labels
+        return self._rows.find(record_id) is not None
 
     @property
     def ids(self) -> list[str]:
         """Ids, oldest first."""
-        return list(self._labels)
+        return [self._rows.id(slot) for slot in self._rows.slots()]
 
-    def search(self, queries: Floats, k: int) -> tuple[list[list[str]], list[Floats]]:
-        found: list[list[str]] = []
-        scores: list[Floats] = []
-        for labels, distances in self._knn(queries, min(k, len(self))):
-            score = np.round(1 - distances, DECIMALS)
-            order = np.lexsort((labels, -score))  # the lower label is the older
-            found.append([self._ids[label] for label in labels[order].tolist()])
-            scores.append(score[order])
-        return found, scores
+    # search
 
-    def _knn(self, queries: Floats, k: int) -> list[tuple[np.ndarray, Floats]]:
-        """Labels and distances of each query. hnswlib fails a whole call when one query reaches fewer than k."""
-        if k == 0 or not len(queries):
-            return [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+    def search(self, queries: Floats, k: int, starts: Sequence[int] = (0,), spare: int = 0) -> list[Hits]:
+        if k == 0 or self._alive == 0 or not len(queries):
+            return self._new.search(queries, k, starts, spare)
+        labels = self._nearest(self._projection(queries), min(max(self._options.ef, k), self._alive))
+        old: list[Hits] = []
+        for first in range(0, len(queries), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            old += self._scored(queries[part], labels[part], k + spare, starts)
+        least = np.asarray([h.scores[-1] if len(h.ids) == k + spare else -np.inf for h in old], np.float32)
+        new = self._new.search(queries, k, starts, spare, least)
+        return [hits.merged(newer, k + spare) for hits, newer in zip(old, new, strict=True)]
+
+    def _nearest(self, queries: Floats, k: int) -> Integers:
+        """Labels of each query, -1 where fewer are reached: then hnswlib fails the whole call."""
         self._graph.set_ef(max(self._options.ef, k))
         try:
-            labels, distances = self._graph.knn_query(queries, k, num_threads=self._options.threads)
-            return list(zip(labels.astype(np.int64), distances, strict=True))
+            labels, _ = self._graph.knn_query(queries, k, num_threads=self._options.threads)
+            return np.asarray(labels, np.int64)
         except RuntimeError:
-            if len(queries) == 1:
-                return self._knn(queries, k // 2)
-            return [answer for query in queries for answer in self._knn(query[None], k)]
+            if len(queries) > 1:
+                return np.concatenate([self._nearest(query[None], k) for query in queries])
+            fewer = self._nearest(queries, k // 2) if k > 1 else np.zeros((1, 0), np.int64)
+            return np.pad(fewer, ((0, 0), (0, k - fewer.shape[1])), constant_values=-1)
+
+    def _scored(self, queries: Floats, labels: Integers, k: int, starts: Sequence[int]) -> list[Hits]:
+        """The best k of each query's candidates, by the vectors themselves; what is gone is none."""
+        vectors, ages = self._rows.vectors(labels), self._rows.ages(labels)
+        # each pair by itself, so that no sum depends on the shape of the batch
+        scores = np.round(np.einsum("qcd,qd->qc", vectors, queries), DECIMALS)
+        scores[(ages == 0) | (labels < 0)] = -np.inf
+        best = np.lexsort((ages, -scores))[:, :k]
+        scores, labels = np.take_along_axis(scores, best, 1), np.take_along_axis(labels, best, 1)
+        vectors = vectors[np.arange(len(queries))[:, None], best]
+        parts = block_products(vectors, queries[:, None, :], starts)
+        ids, masks = self._rows.named(labels)
+        counts = (scores > -np.inf).sum(axis=1).tolist()
+        return [Hits(ids[i][:n], scores[i, :n], parts[i, :n], masks[i][:n]) for i, n in enumerate(counts)]
+
+    # rows
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         self.remove(ids)
-        needed = self._graph.get_current_count() + len(ids)
-        if needed > self._graph.get_max_elements():
-            self._graph.resize_index(max(needed, 2 * self._graph.get_max_elements()))
-        labels = np.arange(self._next, self._next + len(ids))
-        self._graph.add_items(vectors, labels, num_threads=1, replace_deleted=True)
-        self._next += len(ids)
-        for record_id, label, mask in zip(ids, labels.tolist(), masks, strict=True):
-            self._labels[record_id] = label
-            self._ids[label] = record_id
-            self._masks[label] = mask
+        for record_id, vector, mask in zip(ids, vectors, masks, strict=True):
+            self._rows.add(record_id, vector, mask)
+        self._new.add(ids, vectors, masks)
 
     def remove(self, ids: Sequence[str]) -> None:
         for record_id in ids:
-            label = self._labels.pop(record_id, None)
-            if label is not None:
-                self._graph.mark_deleted(label)
-                del self._ids[label], self._masks[label]
+            slot = self._rows.remove(record_id)
+            if slot is None:
+                continue
+            if record_id in self._new:
+                self._rows.release([slot])
+            else:
+                self._gone.append(slot)
+        self._new.remove(ids)
 
     def vectors(self, ids: Sequence[str]) -> tuple[Floats, list[int]]:
-        labels = [self._labels[record_id] for record_id in ids]
-        if not labels:
-            return np.zeros((0, self._dim), np.float32), []
-        values = np.asarray(self._graph.get_items(labels, return_type="numpy"), np.float32)
-        return values, [self._masks[label] for label in labels]
+        slots = np.asarray([self._slot(record_id) for record_id in ids], np.int64)
+        return self._rows.vectors(slots), self._rows.named(slots[None])[1][0]
 
-    def save_graph(self, path: Path) -> None:
-        """Write the graph; ids, labels and masks are the caller's to keep (`labels_and_masks`)."""
-        self._scrub()
-        self._graph.save_index(str(path))
+    def _slot(self, record_id: str) -> int:
+        slot = self._rows.find(record_id)
+        if slot is None:
+            raise KeyError(record_id)
+        return slot
 
-    def _scrub(self) -> None:
-        """Overwrite deleted vectors: hnswlib keeps their numbers until a new vector takes their place."""
-        count = self._graph.get_current_count() - len(self)
-        if count == 0:
-            return
-        labels = np.arange(self._next, self._next + count)
-        self._next += count
-        self._graph.add_items(np.zeros((count, self._dim), np.float32), labels, num_threads=1, replace_deleted=True)
-        for label in labels.tolist():
-            self._graph.mark_deleted(label)
+    def settle(self) -> None:
+        """Take into the graph what was added, and out of it what was removed, with its numbers."""
+        if len(self._gone) == self._alive:
+            self._graph = self._empty_graph()
+        elif self._gone:
+            nothing = np.zeros((len(self._gone), self._projection.width(self._dim)), np.float32)
+            self._graph.add_items(nothing, self._gone, num_threads=1)
+            for slot in self._gone:
+                self._graph.mark_deleted(slot)
+        self._rows.release(self._gone)
+        slots = [self._slot(record_id) for record_id in self._new.ids]
+        if slots:
+            highest = max(slots) + 1
+            if highest > self._graph.get_max_elements():
+                self._graph.resize_index(int(highest * _GROWTH) + _SLACK)
+            vectors = self._projection(self._rows.vectors(np.asarray(slots)))
+            self._graph.add_items(vectors, slots, num_threads=1)
+        self._alive += len(slots) - len(self._gone)
+        self._gone, self._new = [], ExactIndex(self._dim)
 
-    @property
-    def next_label(self) -> int:
-        """No label was ever this high; a label is not used twice, deleted ones being still in the graph."""
-        return self._next
+    # files
 
-    def labels_and_masks(self, ids: Sequence[str]) -> tuple[list[int], list[int]]:
-        labels = [self._labels[record_id] for record_id in ids]
-        return labels, [self._masks[label] for label in labels]
+    def save(self, directory: Path) -> dict[str, Any]:
+        """Write everything into an existing directory; what `load` has to be told besides."""
+        if self._gone:  # no number of an erased record may stay, not even a shortened one
+            self.settle()
+        self._graph.save_index(str(directory / _GRAPH))
+        if self._projection.axes is not None:
+            np.save(directory / _AXES, self._projection.axes)
+        return {"alive": self._alive, "new": self._new.ids, "rows": self._rows.save(directory)}
 
     @classmethod
-    def load_graph(
-        cls,
-        path: Path,
-        dim: int,
-        options: HnswOptions,
-        rows: Mapping[str, list[Any]],
-        next_label: int,
+    def load(
+        cls, directory: Path, dim: int, options: HnswOptions, told: dict[str, Any], folder: Path | None
     ) -> "HnswIndex":
-        """Read what `save_graph` wrote; `rows` has `ids`, `labels`, `masks`. RuntimeError when it is not a graph."""
-        ids, labels, masks = rows["ids"], rows["labels"], rows["masks"]
-        index = cls(dim, options)
-        index._graph = hnswlib.Index(space="ip", dim=dim)
-        index._graph.load_index(str(path), allow_replace_deleted=True)
-        index._labels = dict(zip(ids, labels, strict=True))
-        index._ids = dict(zip(labels, ids, strict=True))
-        index._masks = dict(zip(labels, masks, strict=True))
-        index._next = next_label
+        """Read what `save` wrote. Raises OSError, ValueError, KeyError, TypeError or RuntimeError for anything else."""
+        axes = None
+        if (directory / _AXES).exists():
+            with (directory / _AXES).open("rb") as file:  # `np.load` would guess what else the file may be
+                axes = np.lib.format.read_array(file, allow_pickle=False)
+        index = cls(dim, options, Projection(axes), folder)
+        index._graph = hnswlib.Index(space="ip", dim=index._projection.width(dim))
+        index._graph.load_index(str(directory / _GRAPH))
+        index._rows = RowFile.load(dim, folder, directory, told["rows"])
+        index._alive = told["alive"]
+        new = told["new"]
+        if new:
+            index._new.add(new, *index.vectors(new))
         return index

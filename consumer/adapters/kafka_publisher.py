@@ -123,7 +123,7 @@ def produce(producer: Producer, message: Outgoing, on_delivery: OnDelivery | Non
     # librdkafka's own defaults: -1 lets the partitioner choose, 0 means now.
     partition = -1 if message.partition is None else message.partition
     timestamp_ms = message.timestamp_ms or 0
-    headers: list[tuple[str, str | bytes | None]] = [*message.headers.items()]
+    headers: list[tuple[str, str | bytes | None]] | None = [*message.headers.items()] or None
     while True:
         try:
             producer.produce(

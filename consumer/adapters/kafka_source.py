@@ -186,10 +186,10 @@ class KafkaSource:
         for partition in sorted(self._assigned - self._unstarted):
             try:
                 where = TopicPartition(*partition)
-                end = self._consumer.get_watermark_offsets(where, cached=True)[1]
+                first, end = self._consumer.get_watermark_offsets(where, cached=True)
                 if end < 0:
                     continue
-                lags[partition] = max(0, end - self._start(partition))
+                lags[partition] = max(0, end - self._start(partition, first))
             except (KafkaException, BrokerError) as error:
                 _log.warning("lag_unknown", topic=partition[0], partition=partition[1], error=str(error))
         return lags
@@ -394,9 +394,9 @@ class KafkaSource:
             self._next.pop(partition, None)
         consumer.incremental_unassign(partitions)
 
-    def _start(self, partition: Partition) -> int:
+    def _start(self, partition: Partition, first: int) -> int:
+        # The first offset is not asked for: behind a fetch that waits for messages, an answer takes half a second.
         if partition not in self._next:
             start = kafka_offsets.committed(self._consumer, partition, self._timeout_seconds)
-            first = kafka_offsets.ends(self._consumer, partition, self._timeout_seconds)[0] if start is None else start
-            self._next[partition] = first
+            self._next[partition] = max(0, first) if start is None else start
         return self._next[partition]

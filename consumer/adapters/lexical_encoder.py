@@ -12,7 +12,6 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -31,6 +30,8 @@ _NON_ZEROS = 4
 _MAX_CHARS = 1_000
 _CACHED_TOKENS = 50_000
 _CACHED_TOKEN_CHARS = 48
+_CACHED_GRAMS = 50_000
+_CACHED_GRAM_CHARS = 3
 _KEY_BYTES = (16, 64)
 
 # Letters that no decomposition folds, though people type them both ways.
@@ -74,6 +75,7 @@ class LexicalEncoder:
         self._words = words
         self._digits = digits
         self._cached = lru_cache(maxsize=_CACHED_TOKENS)(self._sketch)
+        self._cached_digest = lru_cache(maxsize=_CACHED_GRAMS)(self._digest)
 
     @property
     def dim(self) -> int:
@@ -96,12 +98,15 @@ class LexicalEncoder:
         scales: list[float] = []
         owners: list[int] = []
         for i, row in enumerate(rows):
-            for token, count in Counter(self._tokens(row)).items():
+            counts: dict[str, int] = {}
+            for token in self._tokens(row):
+                counts[token] = counts.get(token, 0) + 1
+            for token, count in counts.items():
                 digest, weight = self._cached(token) if len(token) <= _CACHED_TOKEN_CHARS else self._sketch(token)
                 digests.append(digest)
                 weights.append(weight)
                 lengths.append(len(weight) // 4)
-                scales.append(1.0 + math.log(count))
+                scales.append(1.0 + math.log(count) if count > 1 else 1.0)
                 owners.append(i)
         return self._project(len(rows), b"".join(digests), b"".join(weights), lengths, scales, owners)
 
@@ -118,17 +123,21 @@ class LexicalEncoder:
         for word in fold(token):
             for gram, weight in self._grams(word):
                 grams[gram] = grams.get(gram, 0.0) + weight
-        digests = (
-            hashlib.blake2b(gram.encode("utf-8", "surrogatepass"), digest_size=4 * _NON_ZEROS, key=self._key).digest()
-            for gram in grams
-        )
+        digests = [
+            self._cached_digest(gram) if len(gram) <= _CACHED_GRAM_CHARS else self._digest(gram) for gram in grams
+        ]
         return b"".join(digests), np.fromiter(grams.values(), dtype="<f4", count=len(grams)).tobytes()
+
+    def _digest(self, gram: str) -> bytes:
+        content = gram.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(content, digest_size=4 * _NON_ZEROS, key=self._key).digest()
 
     def _grams(self, word: str) -> list[tuple[str, float]]:
         # The start is marked in full: people abbreviate at the end and misspell there.
         padded = f"^{word}$"
         grams = [padded[i : i + n] for n in self._ngrams for i in range(len(padded) - n + 1)]
-        weighted = [(gram, self._weight(gram)) for gram in grams]
+        coded = self._weight(word) != 1.0
+        weighted = [(gram, self._weight(gram) if coded else 1.0) for gram in grams]
         if self._words:
             weighted.append((f"={word}", self._words * self._weight(word)))
         return weighted

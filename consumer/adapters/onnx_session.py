@@ -71,7 +71,6 @@ class Session:
             fault = _obstacle(provider) or self._open(model, provider, threads, engines)
             if not fault:
                 self.provider = provider
-                self.on_gpu = self._device == "cuda"
                 self.passed_over: Sequence[str] = tuple(faults)
                 """`<provider>: <why not>` of each that was preferred to the one in use."""
                 return
@@ -89,7 +88,7 @@ class Session:
             wanted = {TENSORRT: tensorrt_options(model, self._model_dir, self._shapes, engines), CUDA: _CUDA_OPTIONS}
             # TensorRT has no option for what _CUDA_OPTIONS say.
             os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
-        self._device = "cuda" if provider in _NVIDIA else "cpu"
+        self.on_gpu = provider in _NVIDIA
         try:
             with _quiet() if provider != CPU else contextlib.nullcontext():
                 if provider in _NVIDIA:
@@ -133,11 +132,14 @@ class Session:
             self.run(self._session.get_outputs()[0].name, self._ones(shape))
 
     def _run(self, output: str, inputs: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
-        """Inputs go to the device once, the output stays there until all of it is copied back at once."""
+        """On a GPU, inputs go to the device once; the output stays there until all of it is copied back at once."""
+        if not self.on_gpu:
+            (made,) = self._session.run([output], dict(inputs))
+            return np.asarray(made)
         binding = self._session.io_binding()
         for name, value in inputs.items():
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(value, self._device, 0))
-        binding.bind_output(output, self._device, 0)
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(value, "cuda", 0))
+        binding.bind_output(output, "cuda", 0)
         self._session.run_with_iobinding(binding)
         values: npt.NDArray[np.generic] = binding.copy_outputs_to_cpu()[0]
         return values

@@ -12,7 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from consumer.adapters.onnx_session import Session, verified
 from consumer.adapters.tensorrt import Shapes
 from consumer.adapters.text_encoder import TextEncoder
-from consumer.adapters.texts import JOINER, MAX_ROWS
+from consumer.adapters.texts import JOINER, MAX_ROWS, Ids
 from consumer.errors import ModelError
 
 MAX_UNKNOWN = 0.25
@@ -76,7 +76,7 @@ class OnnxTextEncoder(TextEncoder):
             cache_entries=cache_entries,
         )
 
-    def _ids(self, texts: Sequence[str]) -> Sequence[list[int]]:
+    def _ids(self, texts: Sequence[str]) -> Sequence[Ids]:
         return [found.ids if self._is_readable(found) else [] for found in self._tokenizer.encode_batch(texts)]
 
     def _is_readable(self, encoding: Encoding) -> bool:
@@ -85,7 +85,7 @@ class OnnxTextEncoder(TextEncoder):
         content = len(encoding.ids) - added
         return content > 0 and unknown <= MAX_UNKNOWN * content
 
-    def _inputs(self, ids: Sequence[list[int]]) -> Mapping[str, npt.NDArray[np.int64]]:
+    def _inputs(self, ids: Sequence[Ids]) -> Mapping[str, npt.NDArray[np.int64]]:
         shape = (len(ids), len(ids[-1]))
         input_ids = np.full(shape, self._spec.pad_id, np.int64)
         attention_mask: npt.NDArray[np.int64] = np.zeros(shape, np.int64)

@@ -4,7 +4,8 @@ What lies where is told in `redis_layout`. A scope's keys share a hash slot, so 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import msgpack
@@ -13,7 +14,7 @@ from consumer.adapters import redis_layout as layout
 from consumer.adapters.redis_connection import RedisConnection, Script
 from consumer.errors import FencedError, SettingsError, StoreError
 from consumer.ports import Known, Neighbourhood, lost_writes, moved_scope
-from consumer.records import Cluster, Evidence, OutboxEntry, Position, Retired, ScopeUpdate, Verdict
+from consumer.records import Cluster, OutboxEntry, Retired, ScopeUpdate
 
 # `apply` must not fail between two writes, so each command it uses is tried here in a form that changes nothing: an
 # ACL that lacks one shows now.
@@ -69,14 +70,17 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
 return {'done'}
 """)
 
-# A script, so that a cluster's entry and its members are of one moment.
-_CLUSTERS = Script("""
+# A script, so that what is asked together is of one moment, and comes as one reply: many replies would cost the client
+# more than what they say.
+_READ = Script("""
 local found = {}
-for i, id in ipairs(ARGV) do
-  found[i] = {redis.call('HGET', KEYS[1], id), redis.call('HGETALL', KEYS[i + 1])}
+for i, command in ipairs(cmsgpack.unpack(ARGV[1])) do
+  found[i] = redis.call(command[1], KEYS[command[2]], unpack(command, 3))
 end
 return found
 """)
+_COMMANDS = 500
+"""In one run of it, which keeps others waiting. An even number: those of a cluster are two."""
 
 
 class RedisClusters:
@@ -145,14 +149,21 @@ class RedisClusters:
         names = self._names(scope)
         records = list(dict.fromkeys(records))
         (states,) = self._lookup((names.records, records))
-        erased = self._erased(names, [record for record in records if record not in states])
-        return Known({record: layout.state(value) for record, value in states.items()}, erased)
+        missing = [record for record in records if record not in states]
+        (marks,) = self._ask([("GET", names.erased(record)) for record in missing])
+        return Known(
+            {record: layout.state(value) for record, value in states.items()},
+            {record: layout.position(mark) for record, mark in _there(missing, marks).items()},
+        )
 
     def read(self, scope: str, records: Sequence[str], cluster_ids: Sequence[str], *, edges: bool) -> Neighbourhood:
         names = self._names(scope)
         records = list(dict.fromkeys(records))
-        states, assigned, used = self._lookup(
-            (names.records, records), (names.assignments, records), (names.clusters, cluster_ids)
+        states, assigned, used, said = self._lookup(
+            (names.records, records),
+            (names.assignments, records),
+            (names.clusters, cluster_ids),
+            (names.verdicts, records if edges else ()),
         )
         assignments = {record: cid.decode() for record, cid in assigned.items()}
         found = self.clusters(scope, sorted(set(assignments.values())))
@@ -163,16 +174,22 @@ class RedisClusters:
                 "it by now; if no other one runs, keys were lost: see maxmemory-policy, then rebuild the scope"
             )
         missing = [record for record in records if record not in states]
-        whole = dict.fromkeys(records) | dict.fromkeys(r for c in clusters.values() for r in c.members)
-        erased, near, said = self._erased_and_edges(names, missing, list(whole) if edges else [])
+        asked = dict.fromkeys(records if edges else ())
+        others = list(dict.fromkeys(r for c in clusters.values() for r in c.members if edges and r not in asked))
+        marks, near, words = self._ask(
+            [("GET", names.erased(record)) for record in missing],
+            [("HGETALL", names.edges(record)) for record in (*asked, *others)],
+            [("HMGET", names.verdicts, *chunk) for chunk in _chunks(others)],
+        )
+        said |= _there(others, chain.from_iterable(words))
         return Neighbourhood(
             records={record: layout.state(value) for record, value in states.items()},
             assignments=assignments,
-            erased=erased,
+            erased={record: layout.position(mark) for record, mark in _there(missing, marks).items()},
             clusters=clusters,
-            edges=near,
+            edges={record: layout.edges(record, flat) for record, flat in zip((*asked, *others), near, strict=True)},
             free=set(cluster_ids) - used.keys(),
-            verdicts=said,
+            verdicts={record: layout.verdicts(record, value) for record, value in said.items()},
         )
 
     def beliefs(self, scope: str) -> bytes | None:
@@ -189,9 +206,8 @@ class RedisClusters:
     ) -> bool:
         writes = layout.Writes(self._names(scope), update, self._erased_ttl_seconds)
         entries = [layout.entry_value(entry) for entry in update.outbox]
-        # Redis' cmsgpack knows the older format only, in which text and bytes are one type.
         parts = writes.commands, entries, list(update.redo_dropped), list(update.redo_put)
-        packed = [msgpack.packb(part, use_bin_type=False) for part in parts]
+        packed = [_packed(part) for part in parts]
         expected = "" if after is None else after
         status, *value = self._redis.run(_APPLY, writes.keys, [epoch, partition, offset, *packed, expected])
         _unfence(scope, epoch, status, *value)
@@ -211,9 +227,11 @@ class RedisClusters:
         if not cluster_ids:
             return {}
         names = self._names(scope)
-        replies = self._redis.run(_CLUSTERS, [names.clusters, *map(names.members, cluster_ids)], cluster_ids)
-        found = zip(cluster_ids, replies, strict=True)
-        return {cid: layout.cluster(cid, value, members) for cid, (value, members) in found if value is not None}
+        (replies,) = self._ask(
+            [c for cid in cluster_ids for c in (("HGET", names.clusters, cid), ("HGETALL", names.members(cid)))]
+        )
+        found = zip(cluster_ids, replies[::2], replies[1::2], strict=True)
+        return {cid: layout.cluster(cid, value, members) for cid, value, members in found if value is not None}
 
     def assignment(self, scope: str, record_id: str) -> str | None:
         cid = self._redis.execute("HGET", self._names(scope).assignments, record_id)
@@ -253,33 +271,37 @@ class RedisClusters:
 
     def _lookup(self, *wanted: tuple[str, Sequence[str]]) -> list[dict[str, bytes]]:
         """For each hash and its fields, those that are there: one round trip."""
-        replies = iter(self._redis.pipeline([("HMGET", name, *fields) for name, fields in wanted if fields]))
-        found: list[dict[str, bytes]] = []
-        for _, fields in wanted:
-            values = zip(fields, next(replies), strict=True) if fields else ()
-            found.append({field: value for field, value in values if value is not None})
-        return found
+        found = self._ask(*([("HMGET", name, *chunk) for chunk in _chunks(fields)] for name, fields in wanted))
+        return [
+            _there(fields, chain.from_iterable(replies)) for (_, fields), replies in zip(wanted, found, strict=True)
+        ]
 
-    def _erased(self, names: layout.Names, records: Sequence[str]) -> dict[str, Position]:
-        marks = zip(records, self._redis.pipeline([("GET", names.erased(r)) for r in records]), strict=True)
-        return {record: layout.position(mark) for record, mark in marks if mark is not None}
+    def _ask(self, *groups: Sequence[tuple[str, ...]]) -> list[list[Any]]:
+        """Per group of commands that read (a name, a key of the scope, fields), the replies: one round trip.
 
-    def _erased_and_edges(
-        self, names: layout.Names, erased: Sequence[str], edges: Sequence[str]
-    ) -> tuple[dict[str, Position], dict[str, dict[str, Evidence]], dict[str, dict[str, Verdict]]]:
-        """Marks of some records; edges and verdicts of others: one round trip."""
-        gets = [("GET", names.erased(record)) for record in erased]
-        hashes = [("HGETALL", names.edges(record)) for record in edges]
-        said = [("HMGET", names.verdicts, *edges)] if edges else []
-        replies = self._redis.pipeline([*gets, *hashes, *said])
-        marks = zip(erased, replies[: len(gets)], strict=True)
-        near = zip(edges, replies[len(gets) : len(gets) + len(edges)], strict=True)
-        words = zip(edges, replies[-1] if edges else (), strict=True)
-        return (
-            {record: layout.position(mark) for record, mark in marks if mark is not None},
-            {record: layout.edges(record, found) for record, found in near},
-            {record: layout.verdicts(record, value) for record, value in words if value is not None},
-        )
+        A hash comes as its fields and values by turns.
+        """
+        commands = list(chain.from_iterable(groups))
+        replies: list[Any] = []
+        for start in range(0, len(commands), _COMMANDS):
+            places: dict[str, int] = {}
+            asked = [
+                (name, places.setdefault(key, len(places) + 1), *fields)
+                for name, key, *fields in commands[start : start + _COMMANDS]
+            ]
+            replies += self._redis.run(_READ, list(places), [_packed(asked)])
+        left = iter(replies)
+        return [list(islice(left, len(group))) for group in groups]
+
+
+def _packed(part: Any) -> bytes:
+    # Redis' cmsgpack knows the older format only, in which text and bytes are one type.
+    return bytes(msgpack.packb(part, use_bin_type=False))
+
+
+def _there(names: Sequence[str], values: Iterable[bytes | None]) -> dict[str, bytes]:
+    """The values that there are, by name."""
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def _unfence(scope: str, epoch: int, status: bytes, value: bytes = b"") -> None:
@@ -290,6 +312,11 @@ def _unfence(scope: str, epoch: int, status: bytes, value: bytes = b"") -> None:
             f"scope {scope!r} belongs to epoch {value.decode()}, this matcher holds epoch {epoch}: another matcher "
             "took the partition over; drop what is held of it"
         )
+
+
+def _chunks(fields: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Lua passes at most 8,000 arguments to a call."""
+    return (fields[start : start + layout.FIELDS] for start in range(0, len(fields), layout.FIELDS))
 
 
 def _check(prefix: str, key: bytes, erased_ttl_seconds: int | None) -> None:

@@ -57,8 +57,7 @@ class RedisInventory:
         keys = [key.decode() for key in self._redis.scan(f"{names.members('')}*")]
         members = dict(zip(keys, self._hashes(keys), strict=True))
         for cid, value in entries.items():
-            flat = [part for pair in members.get(names.members(cid), {}).items() for part in pair]
-            found.clusters[cid] = layout.cluster(cid, value, flat)
+            found.clusters[cid] = layout.cluster(cid, value, members.get(names.members(cid), ()))
         owned = {names.members(cid) for cid in found.live}
         found.strays = [key for key in keys if key not in owned]
         keys = [key.decode() for key in self._redis.scan(f"{names.edges('')}*")]
@@ -138,9 +137,11 @@ class RedisInventory:
             if not int(cursor):
                 return
 
-    def _hashes(self, names: Sequence[str]) -> Iterator[Mapping[bytes, bytes]]:
+    def _hashes(self, names: Sequence[str]) -> Iterator[Sequence[bytes]]:
+        """The fields and values of each, by turns."""
         for chunk in _chunks(iter(names)):
-            yield from self._redis.pipeline([("HGETALL", name) for name in chunk])
+            for found in self._redis.pipeline([("HGETALL", name) for name in chunk]):
+                yield [part for pair in found.items() for part in pair]
 
 
 def _chunks(values: Iterator[Any]) -> Iterator[list[Any]]:

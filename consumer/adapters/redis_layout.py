@@ -37,8 +37,8 @@ from consumer.records import (
     Verdict,
 )
 
-# Lua passes at most 8,000 arguments to a call.
-_PAIRS = 2_000
+FIELDS = 4_000
+"""In one command of a script: Lua passes at most 8,000 arguments to a call."""
 BELIEFS = "beliefs"
 """Field of `head`."""
 
@@ -152,13 +152,13 @@ class Writes:
 
     def _put(self, key: str, values: Mapping[str, bytes]) -> None:
         flat = [part for pair in values.items() for part in pair]
-        for start in range(0, len(flat), 2 * _PAIRS):
-            self._add("HSET", key, *flat[start : start + 2 * _PAIRS])
+        for start in range(0, len(flat), FIELDS):
+            self._add("HSET", key, *flat[start : start + FIELDS])
 
     def _drop(self, key: str, fields: Collection[str]) -> None:
         ordered = sorted(fields)
-        for start in range(0, len(ordered), _PAIRS):
-            self._add("HDEL", key, *ordered[start : start + _PAIRS])
+        for start in range(0, len(ordered), FIELDS):
+            self._add("HDEL", key, *ordered[start : start + FIELDS])
 
 
 def entry_value(entry: OutboxEntry) -> bytes:
@@ -188,10 +188,10 @@ def cluster(cluster_id: str, value: bytes, flat_members: Sequence[bytes]) -> Clu
     return Cluster(cluster_id, fields["version"], fields["founded_ms"], members, fields["exemplar"])
 
 
-def edges(record_id: str, values: Mapping[bytes, bytes]) -> dict[str, Evidence]:
-    """The edges of a record, by the other record."""
+def edges(record_id: str, flat: Sequence[bytes]) -> dict[str, Evidence]:
+    """The edges of a record, by the other record; `flat` are fields and values by turns."""
     found = {}
-    for name, value in values.items():
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
         other = name.decode()
         a, b = (record_id, other) if record_id < other else (other, record_id)
         towards_b, probability, duplicate, similarities, contributions, held = orjson.loads(value)

@@ -21,7 +21,7 @@ import orjson
 from consumer.errors import SnapshotError
 from consumer.ports import Snapshot, VectorIndex
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MANIFEST: Final = "manifest.json"
 _FILE: Final = re.compile(r"\d+/[A-Za-z0-9_]+\.[A-Za-z0-9]+")
 """No name leads out of the folder, whoever wrote the manifest."""

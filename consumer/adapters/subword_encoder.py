@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.adapters.onnx_session import Session, verified
-from consumer.adapters.subword_tokens import MAX_IDS, REVISION, features
+from consumer.adapters.subword_tokens import MAX_IDS, REVISION, features_of
 from consumer.adapters.tensorrt import Shapes
 from consumer.adapters.text_encoder import TextEncoder
-from consumer.adapters.texts import MAX_ROWS
+from consumer.adapters.texts import MAX_ROWS, Ids
 from consumer.errors import ModelError
+from consumer.records import Integers
 
 _GPU_BATCH_IDS = 16_384
 _CPU_BATCH_IDS = 2048
@@ -76,22 +76,20 @@ class SubwordEncoder(TextEncoder):
             cache_entries=cache_entries,
         )
 
-    def _ids(self, texts: Sequence[str]) -> Sequence[list[int]]:
-        return [features(text) for text in texts]
+    def _ids(self, texts: Sequence[str]) -> Sequence[Ids]:
+        return features_of(texts)
 
-    def _inputs(self, ids: Sequence[list[int]]) -> Mapping[str, npt.NDArray[np.int64]]:
+    def _inputs(self, ids: Sequence[Ids]) -> Mapping[str, Integers]:
         return padded(ids)
 
 
-def padded(features_of: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+def padded(ids: Sequence[Ids]) -> dict[str, Integers]:
     """The graph's inputs, int64 [n, longest]: `feature_ids`, and `mask`, 1 where there is one."""
-    shape = (len(features_of), max(map(len, features_of)))
-    feature_ids: npt.NDArray[np.int64] = np.zeros(shape, np.int64)
-    mask: npt.NDArray[np.int64] = np.zeros(shape, np.int64)
-    for row, ids in enumerate(features_of):
-        feature_ids[row, : len(ids)] = ids
-        mask[row, : len(ids)] = 1
-    return {"feature_ids": feature_ids, "mask": mask}
+    lengths = np.array([len(one) for one in ids])
+    there = np.arange(lengths.max()) < lengths[:, None]
+    feature_ids: Integers = np.zeros(there.shape, np.int64)
+    feature_ids[there] = np.concatenate(ids)
+    return {"feature_ids": feature_ids, "mask": there.astype(np.int64)}
 
 
 def is_subword(model_dir: Path) -> bool:

@@ -38,19 +38,23 @@ class TextCache:
         Vectors come out bit for bit as they were computed. An empty text is absent, and no question.
         """
         made = Embeddings(np.zeros((len(texts), self._dim), np.float32), np.zeros(len(texts), np.bool_))
-        keys = {row: self._digest(text) for row, text in enumerate(texts) if text}
-        known = {row: self._slots[key] for row, key in keys.items() if key in self._slots}
-        unknown = {key: texts[row] for row, key in keys.items() if row not in known}
-        METRICS.cached_texts.labels("hit").inc(len(keys) - len(unknown))
+        rows: dict[str, list[int]] = {}
+        for row, text in enumerate(texts):
+            if text:
+                rows.setdefault(text, []).append(row)
+        keys = {text: self._digest(text) for text in rows} if self._entries else {}
+        known = {text: self._slots[key] for text, key in keys.items() if key in self._slots}
+        unknown = [text for text in rows if text not in known]
+        METRICS.cached_texts.labels("hit").inc(sum(map(len, rows.values())) - len(unknown))
         METRICS.cached_texts.labels("miss").inc(len(unknown))
-        for row in known:
-            self._slots.move_to_end(keys[row])
-        _fill(made, known, Embeddings(self._vectors, self._present))
+        for text in known:
+            self._slots.move_to_end(keys[text])
+        _fill(made, [(rows[text], slot) for text, slot in known.items()], Embeddings(self._vectors, self._present))
         if unknown:
-            fresh = compute(list(unknown.values()))
-            place = {key: i for i, key in enumerate(unknown)}
-            _fill(made, {row: place[key] for row, key in keys.items() if row not in known}, fresh)
-            self._keep(list(unknown), fresh)
+            fresh = compute(unknown)
+            _fill(made, [(rows[text], i) for i, text in enumerate(unknown)], fresh)
+            if self._entries:
+                self._keep([keys[text] for text in unknown], fresh)
         return made
 
     def forget(self) -> None:
@@ -64,8 +68,6 @@ class TextCache:
 
     def _keep(self, keys: Sequence[bytes], fresh: Embeddings) -> None:
         """The last of them, if there are more than fit."""
-        if not self._entries:
-            return
         for i in range(max(0, len(keys) - self._entries), len(keys)):
             full = len(self._slots) == self._entries
             slot = self._slots.popitem(last=False)[1] if full else len(self._slots)
@@ -74,8 +76,9 @@ class TextCache:
             self._present[slot] = fresh.present[i]
 
 
-def _fill(made: Embeddings, rows: dict[int, int], source: Embeddings) -> None:
-    """Copy rows: row of `made` → row of `source`."""
-    to, whence = list(rows), list(rows.values())
+def _fill(made: Embeddings, rows: Sequence[tuple[Sequence[int], int]], source: Embeddings) -> None:
+    """Copy rows: some of `made`, all from one of `source`."""
+    to = [row for several, _ in rows for row in several]
+    whence = [one for several, one in rows for _ in several]
     made.vectors[to] = source.vectors[whence]
     made.present[to] = source.present[whence]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from consumer.adapters.onnx_session import Session
 from consumer.adapters.text_cache import TextCache
-from consumer.adapters.texts import JOINER, MAX_CHARACTERS, batches, text_of
+from consumer.adapters.texts import JOINER, MAX_CHARACTERS, Ids, batches, text_of
 from consumer.records import Embeddings, FieldValue
 
 
@@ -39,11 +39,11 @@ class TextEncoder(ABC):
         self._cache = TextCache(cache_entries, dim)
 
     @abstractmethod
-    def _ids(self, texts: Sequence[str]) -> Sequence[list[int]]:
+    def _ids(self, texts: Sequence[str]) -> Sequence[Ids]:
         """The ids of each text; none where the model cannot read it."""
 
     @abstractmethod
-    def _inputs(self, ids: Sequence[list[int]]) -> Mapping[str, npt.NDArray[np.int64]]:
+    def _inputs(self, ids: Sequence[Ids]) -> Mapping[str, npt.NDArray[np.int64]]:
         """The graph's inputs, padded to the longest, which comes last."""
 
     @property
@@ -81,7 +81,7 @@ class TextEncoder(ABC):
         present = np.zeros(len(texts), np.bool_)
         read = enumerate(self._ids(texts))
         # By length, because a short text padded to a long one costs as much as the long one.
-        readable = sorted(((row, ids) for row, ids in read if ids), key=lambda item: len(item[1]))
+        readable = sorted(((row, ids) for row, ids in read if len(ids)), key=lambda item: len(item[1]))
         for batch in batches(readable, self._budget):
             chosen = [row for row, _ in batch]
             vectors[chosen] = self._session.run("embedding", self._inputs([ids for _, ids in batch]))

@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from consumer.records import FieldValue
+from consumer.records import FieldValue, Integers
 
+Ids = Sequence[int] | Integers
+"""Of one text, as a model reads it."""
 JOINER = ", "
 MAX_CHARACTERS = 2_000
 """Of a text that are read. A model of 64 tokens sees less, and a title of 10 MB is no reason to tokenise 10 MB."""
@@ -32,7 +34,7 @@ def _text(value: FieldValue) -> str:
     return f"{value:g}"
 
 
-def batches(ordered: Sequence[tuple[int, list[int]]], budget: int) -> Iterator[Sequence[tuple[int, list[int]]]]:
+def batches(ordered: Sequence[tuple[int, Ids]], budget: int) -> Iterator[Sequence[tuple[int, Ids]]]:
     """Runs of (row, ids), which come shortest first, whose padded size is within the budget; one row to MAX_ROWS each."""
     start = 0
     for at, (_, ids) in enumerate(ordered):

@@ -22,8 +22,8 @@ class Fill:
 
     def __init__(self, settings: Settings, encoders: EncoderSet, progress: Callable[[str], None]) -> None:
         index = settings.index
-        self.options = HnswOptions(index.m, index.ef_construction, index.ef, index.threads)
-        self.index = GrowingIndex(encoders.layout.dim, index.exact_below, self.options)
+        self.options = HnswOptions(index.dims, index.m, index.ef_construction, index.ef, index.threads)
+        self.index = GrowingIndex(encoders.layout.dim, index.exact_below, self.options, settings.state.directory.parent)
         self._encoders = encoders
         self._progress = progress
         self._states: list[dict[str, RecordState]] = []
@@ -35,6 +35,7 @@ class Fill:
             values = np.stack([v.values for v in vectors]).astype(np.float32)
             self.index.add([v.id for v in vectors], values, [v.mask for v in vectors])
             self._states.append({v.id: RecordState(v.source, v.born_ms, v.quality) for v in vectors})
+            self.index.turn_to(self.rows)
             if len(self.index) % (20 * AT_ONCE) < AT_ONCE:
                 self._progress(f"filling: {len(self.index)} of {count}")
 

@@ -8,11 +8,13 @@ from typing import Any, cast
 import hnswlib
 import numpy as np
 
+from consumer.adapters.projection import Projection
+from consumer.fusion import LearnedFusion
 from consumer.indexes import build_snapshots
 from consumer.ports import ClusterStore
 from consumer.records import Message, Vector
 from consumer.vectors import unpack
-from consumer.wiring import build_match_stage, build_store
+from consumer.wiring import build_fusion, build_match_stage, build_store
 from loadtest.ceiling.clock import BATCH, Clock, Cost, batches
 from loadtest.ceiling.fill import Fill
 from loadtest.ceiling.site import Site
@@ -23,11 +25,13 @@ _READS = "Redis: reads"
 
 
 def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
-    """The costs of unpacking and of hnswlib, batch by batch as the stage does it: search, then add."""
+    """The costs of unpacking and of hnswlib, batch by batch: search, then add, with vectors as the index shortens them."""
     layout, options = site.encoders.layout, fill.options
     with tempfile.TemporaryDirectory(dir=site.folder) as name:
         fill.index.save(Path(name))
-        graph = hnswlib.Index(space="ip", dim=layout.dim)
+        axes = Path(name) / "axes.npy"
+        shorten = Projection(np.load(axes) if axes.exists() else None)
+        graph = hnswlib.Index(space="ip", dim=shorten.width(layout.dim))
         graph.load_index(str(Path(name) / "graph.bin"), max_elements=2 * len(fill.index) + len(messages))
     graph.set_ef(options.ef)
     clock, label = Clock(), 2 * len(fill.index)
@@ -35,13 +39,30 @@ def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) 
         timed = clock if number * BATCH >= skip else Clock()
         with timed.part("unpack vectors"):
             items = [unpack(message, site.encoders.fingerprint, layout.dim) for message in batch]
-        queries = np.stack([item.values for item in items if isinstance(item, Vector)]).astype(np.float32)
+        vectors = np.stack([item.values for item in items if isinstance(item, Vector)]).astype(np.float32)
+        queries = shorten(vectors)
         with timed.part("hnswlib: search"):
-            graph.knn_query(queries, site.settings.index.neighbours, num_threads=options.threads)
+            graph.knn_query(queries, options.ef, num_threads=options.threads)
         with timed.part("hnswlib: add"):
             graph.add_items(queries, np.arange(label, label + len(queries)), num_threads=1)
         label += len(queries)
     return clock.costs(len(messages) - skip)
+
+
+def decider_part(site: Site, rounds: int = 20) -> Mapping[str, Cost]:
+    """The cost of the decider's model over the pairs of a record; nothing where the fusion has none."""
+    fusion = build_fusion(site.settings, site.encoders)
+    if not isinstance(fusion, LearnedFusion):
+        return {}
+    decider, pairs = fusion.decider, BATCH * site.settings.index.neighbours
+    random = np.random.default_rng(0)
+    similarities = random.random((pairs, len(decider.modalities)), np.float32)
+    beyond = random.random((pairs, len(decider.expectations.usual)))
+    clock = Clock()
+    for _ in range(rounds):
+        with clock.part("ONNX Runtime: the decider"):
+            decider.weigh(similarities, similarities > 0, beyond)
+    return clock.costs(rounds * BATCH)
 
 
 def store_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:

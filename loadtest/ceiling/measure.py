@@ -19,7 +19,7 @@ from loadtest.ceiling.clock import BATCH, Cost, total
 from loadtest.ceiling.encode_parts import encode_parts
 from loadtest.ceiling.fill import Fill
 from loadtest.ceiling.kafka_parts import acknowledged, transactional
-from loadtest.ceiling.match_parts import index_parts, store_parts
+from loadtest.ceiling.match_parts import decider_part, index_parts, store_parts
 from loadtest.ceiling.site import Site, own_settings, records, site
 from loadtest.ceiling.streams import encode_stream, match_stream, whole_stream
 from loadtest.environment import environment
@@ -110,7 +110,11 @@ def _at(place: Site, fill: Fill, size: int, sample: int, progress: Callable[[str
     parts_of_encode["Kafka: consume, produce, commit"] = acknowledged(place, profile.input, sent, count, SKIP)
 
     progress(f"{size} records: the parts of the match stage")
-    parts_of_match = {**index_parts(place, fill, vectors, SKIP), **store_parts(place, fill, vectors, SKIP)}
+    parts_of_match = {
+        **index_parts(place, fill, vectors, SKIP),
+        **decider_part(place),
+        **store_parts(place, fill, vectors, SKIP),
+    }
     progress(f"{size} records: the match stage")
     of_match, steps = match_stream(place, count, SKIP)
     topics = place.settings.topics

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from consumer.adapters import redis_layout
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.redis_clusters import RedisClusters
 from consumer.errors import FencedError, LostWritesError, SettingsError, StoreError
-from consumer.ports import ClusterStore
+from consumer.ports import ClusterStore, Known
 from consumer.records import (
     Cluster,
     Evidence,
@@ -251,6 +251,24 @@ def test_a_cluster_is_read_whole_with_the_edges_of_its_members(store: ClusterSto
     assert store.clusters(SCOPE, ["C", "D"]) == {"C": whole}
     assert store.assignment(SCOPE, "a") == "C"
     assert store.read("elsewhere", ["b"], ["C"], edges=True).records == {}
+
+
+def test_much_is_read_at_once(store: ClusterStore) -> None:
+    epoch = claimed(store)
+    names = [f"{number}" for number in range(5_000)]  # more than a command of a script takes
+    edges = [edge(a, b) for a, b in pairwise(names)]
+    known, forgotten = names[:-1], names[-1]
+    records = {name: record() for name in known}
+    update_all = update(
+        records=records, clusters={"C": cluster("C", known)}, edges=edges, erased={forgotten: position()}
+    )
+    assert store.apply(SCOPE, PARTITION, epoch, 0, update_all)
+
+    assert store.known(SCOPE, names) == Known(records, {forgotten: position()})
+    found = store.read(SCOPE, [forgotten, names[0]], names, edges=True)
+    assert found.clusters.keys() == {"C"}
+    assert found.free == set(names)
+    assert sum(map(len, found.edges.values())) == 2 * len(edges)
 
 
 def test_a_cluster_changes_by_its_members(store: ClusterStore) -> None:

@@ -65,9 +65,9 @@ def test_a_snapshot_comes_back_as_it_was_saved(snapshots: Store) -> None:
     assert back.indexes.keys() == before.keys()
     queries = unit_rows(10, DIM, 3)
     for scope, (index, _) in before.items():
-        mine, theirs = back.indexes[scope].search(queries, 5), index.search(queries, 5)
-        assert [list(ids) for ids in mine[0]] == [list(ids) for ids in theirs[0]]
-        assert np.array_equal(np.stack(mine[1]), np.stack(theirs[1]))
+        for mine, theirs in zip(back.indexes[scope].search(queries, 5), index.search(queries, 5), strict=True):
+            assert mine.ids == theirs.ids
+            assert np.array_equal(mine.scores, theirs.scores)
 
 
 def test_a_load_that_takes_long_shows_signs_of_life(place: Place) -> None:
@@ -187,7 +187,10 @@ def test_each_bit_of_the_manifest_counts(tmp_path: Path, clock: Clock) -> None:
     place = Place("disk", tmp_path, clock)
     snapshots = place.store()
     snapshots.save(3, MODELS, 42, scopes())
-    assert {path.rsplit("/", 1)[1] for path in place.files()} == {MANIFEST, "rows.json", "vectors.npy", "graph.bin"}
+    assert {path.rsplit("/", 1)[1] for path in place.files()} == {
+        *(MANIFEST, "rows.json", "vectors.npy"),
+        *("graph.bin", "vectors.bin", "facts.bin"),
+    }
     manifest = Path(place.manifests()[0])
     whole = manifest.read_bytes()
     for at in range(len(whole)):

@@ -1,6 +1,7 @@
 """What every VectorIndex promises, over each of them; a plain Python model is the oracle."""
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -14,7 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
+from consumer.adapters.projection import Projection
+from consumer.adapters.row_file import as_floats
 from consumer.fusion import DECIMALS
+from consumer.ports import Hits
 from consumer.records import Floats
 from tests.factories import unit_rows
 
@@ -27,7 +31,7 @@ class Searchable(Protocol):
 
     def __len__(self) -> int: ...
     def __contains__(self, record_id: str) -> bool: ...
-    def search(self, queries: Floats, k: int) -> tuple[Sequence[Sequence[str]], Sequence[Floats]]: ...
+    def search(self, queries: Floats, k: int, starts: Sequence[int] = (0,), spare: int = 0) -> Sequence[Hits]: ...
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None: ...
     def remove(self, ids: Sequence[str]) -> None: ...
     def vectors(self, ids: Sequence[str]) -> tuple[Floats, Sequence[int]]: ...
@@ -36,12 +40,13 @@ class Searchable(Protocol):
 Maker = Callable[[], Searchable]
 MAKERS: dict[str, Maker] = {
     "exact": lambda: ExactIndex(DIM),
-    "hnsw": lambda: HnswIndex(DIM, OPTIONS, capacity=8),
+    "hnsw": lambda: HnswIndex(DIM, OPTIONS, Projection(None)),
     "growing, still exact": lambda: GrowingIndex(DIM, 100_000, OPTIONS),
     "growing, promoted on the way": lambda: GrowingIndex(DIM, 50, OPTIONS),
     "growing, never exact": lambda: GrowingIndex(DIM, 0, OPTIONS),
 }
 EXACT = {"exact", "growing, still exact"}
+_BLOCKS = count()
 
 
 @pytest.fixture(params=MAKERS)
@@ -87,11 +92,26 @@ def fill(target: Searchable | Model, rows: Floats, first: int = 0, batch: int = 
         part = rows[start : start + batch]
         ids = names(first + start, first + start + len(part))
         target.add(ids, part, [int(r[1:]) % 32 for r in ids])
+        turn(target)
+
+
+def turn(target: Searchable | Model) -> None:
+    """On to the next block."""
+    if isinstance(target, GrowingIndex):
+        target.turn_to(next(_BLOCKS))
+    elif isinstance(target, HnswIndex):
+        target.settle()
+
+
+def look(index: Searchable, queries: Floats, k: int) -> tuple[list[list[str]], list[Floats]]:
+    """Ids and scores of a search."""
+    hits = index.search(queries, k)
+    return [list(one.ids) for one in hits], [one.scores for one in hits]
 
 
 def check(index: Searchable, model: Model, queries: Floats, k: int, least_recall: float) -> None:
     """Both find the same; an approximate index nearly the same, with true scores in order."""
-    found, scores = index.search(queries, k)
+    found, scores = look(index, queries, k)
     wanted, wanted_scores = model.search(queries, k)
     assert len(found) == len(scores) == len(queries)
     if least_recall == 1:
@@ -108,7 +128,7 @@ def check(index: Searchable, model: Model, queries: Floats, k: int, least_recall
 
 
 def test_an_empty_index_finds_nothing(index: Searchable) -> None:
-    found, scores = index.search(unit_rows(3, DIM, 1), 5)
+    found, scores = look(index, unit_rows(3, DIM, 1), 5)
     assert [list(ids) for ids in found] == [[], [], []]
     assert [len(row) for row in scores] == [0, 0, 0]
     assert len(index) == 0
@@ -121,8 +141,8 @@ def test_an_empty_index_finds_nothing(index: Searchable) -> None:
 
 def test_no_queries_and_no_neighbours(index: Searchable) -> None:
     fill(index, unit_rows(60, DIM, 1))
-    assert [list(part) for part in index.search(np.zeros((0, DIM), np.float32), 5)] == [[], []]
-    found, _ = index.search(unit_rows(2, DIM, 2), 0)
+    assert [list(part) for part in look(index, np.zeros((0, DIM), np.float32), 5)] == [[], []]
+    found, _ = look(index, unit_rows(2, DIM, 2), 0)
     assert [list(ids) for ids in found] == [[], []]
 
 
@@ -142,7 +162,7 @@ def test_on_numbers_without_rounding_exact_search_equals_the_oracle() -> None:
         fill(index, rows)
         fill(model, rows)
         queries = (random.integers(-4, 5, (50, DIM)) / 4).astype(np.float32)
-        found, scores = index.search(queries, 20)
+        found, scores = look(index, queries, 20)
         wanted, wanted_scores = model.search(queries, 20)
         assert [list(ids) for ids in found] == wanted
         assert [row.tolist() for row in scores] == wanted_scores
@@ -151,7 +171,7 @@ def test_on_numbers_without_rounding_exact_search_equals_the_oracle() -> None:
 def test_a_row_finds_itself(index: Searchable) -> None:
     rows = unit_rows(400, DIM, 6)
     fill(index, rows)
-    found, scores = index.search(rows, 1)
+    found, scores = look(index, rows, 1)
     itself = [list(ids) == [name] for ids, name in zip(found, names(0, 400), strict=True)]
     assert sum(itself) >= 398
     assert np.mean([row[0] for row in scores]) == pytest.approx(1, abs=1e-3)
@@ -160,9 +180,9 @@ def test_a_row_finds_itself(index: Searchable) -> None:
 def test_results_do_not_depend_on_the_batch(index: Searchable) -> None:
     rows, queries = unit_rows(600, DIM, 7), unit_rows(40, DIM, 8)
     fill(index, rows)
-    together = index.search(queries, 7)
+    together = look(index, queries, 7)
     for i, query in enumerate(queries):
-        ids, scores = index.search(query[None], 7)
+        ids, scores = look(index, query[None], 7)
         assert list(ids[0]) == list(together[0][i])
         assert np.array_equal(scores[0], together[1][i])
 
@@ -171,12 +191,12 @@ def test_ties_go_to_the_older(index: Searchable) -> None:
     fill(index, unit_rows(60, DIM, 9))
     same = unit_rows(1, DIM, 10)
     index.add(["c", "a", "b"], np.repeat(same, 3, axis=0), [1, 1, 1])
-    assert list(index.search(same, 3)[0][0]) == ["c", "a", "b"]
+    assert list(look(index, same, 3)[0][0]) == ["c", "a", "b"]
     index.add(["c"], same, [1])
-    assert list(index.search(same, 3)[0][0]) == ["a", "b", "c"], "a replaced one is new"
+    assert list(look(index, same, 3)[0][0]) == ["a", "b", "c"], "a replaced one is new"
     index.remove(["a"])
     index.add(["a"], same, [1])
-    assert list(index.search(same, 3)[0][0]) == ["b", "c", "a"]
+    assert list(look(index, same, 3)[0][0]) == ["b", "c", "a"]
 
 
 def test_an_id_that_is_there_is_replaced(index: Searchable) -> None:
@@ -188,7 +208,7 @@ def test_an_id_that_is_there_is_replaced(index: Searchable) -> None:
     kept, masks = index.vectors(["r5"])
     assert np.array_equal(kept, new)
     assert list(masks) == [9]
-    found, scores = index.search(old, 80)
+    found, scores = look(index, old, 80)
     assert sorted(found[0]) == sorted(set(found[0]))
     assert float(scores[0][0]) < 1, "the old numbers are not found"
 
@@ -202,7 +222,7 @@ def test_what_was_removed_is_not_found(index: Searchable) -> None:
         target.remove([*gone, "never there"])
     assert len(index) == 200
     assert not any(r in index for r in gone)
-    found, _ = index.search(rows, 10)
+    found, _ = look(index, rows, 10)
     assert not set(gone) & {r for ids in found for r in ids}
     check(index, model, rows[::3], 10, 0.95)
     for ids in (["r0"], ["r1", "r0"]):
@@ -216,7 +236,7 @@ def test_everything_can_be_removed_and_come_back(index: Searchable) -> None:
         fill(index, rows)
         index.remove(names(0, 200))
         assert len(index) == 0
-        assert [list(ids) for ids in index.search(rows[:2], 5)[0]] == [[], []]
+        assert [list(ids) for ids in look(index, rows[:2], 5)[0]] == [[], []]
     model = Model()
     fill(index, rows)
     fill(model, rows)
@@ -235,7 +255,7 @@ def test_months_of_replacing_do_not_wear_it_out(index: Searchable) -> None:
             target.add(ids, fresh, [1] * 100)
     assert len(index) == len(model.rows)
     check(index, model, unit_rows(100, DIM, 17), 10, 0.95)
-    itself, _ = index.search(np.stack([v for v, _ in model.rows.values()]), 1)
+    itself, _ = look(index, np.stack([v for v, _ in model.rows.values()]), 1)
     reached = sum(list(ids) == [r] for ids, r in zip(itself, model.rows, strict=True))
     assert reached >= 0.98 * len(model.rows)
 
@@ -257,7 +277,7 @@ def test_one_batch_may_be_larger_than_the_index(index: Searchable) -> None:
 @pytest.mark.parametrize("size", [1, 5, 49, 51, 300])
 def test_asking_for_more_than_there_are_gives_them_all(index: Searchable, size: int) -> None:
     fill(index, unit_rows(size, DIM, 20))
-    found, scores = index.search(unit_rows(5, DIM, 21), 1000)
+    found, scores = look(index, unit_rows(5, DIM, 21), 1000)
     assert [sorted(ids) for ids in found] == [sorted(names(0, size))] * 5
     assert [len(row) for row in scores] == [size] * 5
 
@@ -275,11 +295,11 @@ def test_promotion_loses_nothing() -> None:
     index, rows = GrowingIndex(DIM, 100, OPTIONS), unit_rows(100, DIM, 23)
     fill(index, rows)
     index.remove(["r3"])
-    before = index.search(rows, 5)
+    before = look(index, rows, 5)
     index.add(["r3", "last"], unit_rows(2, DIM, 24), [4, 5])
     assert len(index) == 101
     index.remove(["r3", "last"])
-    after = index.search(rows, 5)
+    after = look(index, rows, 5)
     assert [list(ids) for ids in after[0]] == [list(ids) for ids in before[0]]
     assert list(index.vectors(["r99"])[1]) == [99 % 32]
 
@@ -305,7 +325,8 @@ def test_a_saved_index_goes_on_as_if_it_had_not_been(tmp_path: Path, exact_below
     twin = reloaded(index, tmp_path / "a", exact_below)
     assert len(twin) == len(index)
     for mine, theirs in zip(twin.search(queries, 9), index.search(queries, 9), strict=True):
-        assert [list(row) for row in mine] == [list(row) for row in theirs]
+        assert mine.ids == theirs.ids
+        assert np.array_equal(mine.scores, theirs.scores)
     ids = list(model.rows)
     assert np.array_equal(twin.vectors(ids)[0], index.vectors(ids)[0])
     assert list(twin.vectors(ids)[1]) == [mask for _, mask in model.rows.values()]
@@ -364,6 +385,10 @@ class LifeOfAnIndex(RuleBasedStateMachine):
         for target in (self.index, self.model):
             target.remove([f"r{n}" for n in numbers])
 
+    @rule()
+    def turn(self) -> None:
+        turn(self.index)
+
     @precondition(lambda self: isinstance(self.index, GrowingIndex))
     @rule()
     def reload(self) -> None:
@@ -394,13 +419,98 @@ def test_a_saved_graph_holds_nothing_of_what_was_removed(tmp_path: Path) -> None
     index = GrowingIndex(8, 0, HnswOptions())
     rows = unit_rows(64, 8, seed=5)
     index.add([f"r{i}" for i in range(64)], rows, [1] * 64)
+    for block in (0, 1):  # exact no more, then in the graph
+        index.turn_to(block)
     index.remove(["r3", "r17", "r40"])
     index.save(tmp_path)
-    saved = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert rows[4].tobytes() in saved
+    saved = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert rows[4].tobytes() in saved["graph.bin"]
+    assert rows[4].astype("<f2").tobytes() in saved["vectors.bin"]
     for gone in (3, 17, 40):
-        assert rows[gone].tobytes() not in saved
-    found, _ = index.search(rows, 5)
+        for held in saved.values():
+            assert rows[gone].tobytes() not in held
+            assert rows[gone].astype("<f2").tobytes() not in held
+            assert f"r{gone}\0".encode() not in held
+    found, _ = look(index, rows, 5)
     assert {"r3", "r17", "r40"}.isdisjoint(record for near in found for record in near)
     index.add(["new"], rows[3:4], [1])
-    assert index.search(rows[3:4], 1)[0] == [["new"]]
+    assert look(index, rows[3:4], 1)[0] == [["new"]]
+
+
+LONG, FEW = 96, HnswOptions(dims=24, m=8, ef_construction=60, ef=80)
+"""Vectors that a graph is given shortened."""
+
+
+def clustered(count: int, seed: int) -> Floats:
+    """Unit rows, every fourth one near the one before it, as people are who signed up again."""
+    random = np.random.default_rng(seed)
+    rows = random.standard_normal((count, 12)) @ np.random.default_rng(0).standard_normal((12, LONG))
+    rows += random.standard_normal((count, LONG))
+    rows[3::4] = rows[2::4][: len(rows[3::4])] + 0.3 * random.standard_normal((len(rows[3::4]), LONG))
+    units: Floats = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+    return units
+
+
+def stream(index: GrowingIndex, rows: Floats, batch: int) -> list[tuple[int, list[str], list[float]]]:
+    """What each row finds before it is added, in blocks of 64 rows, whatever the batches; some are removed on the way."""
+    told: list[tuple[int, list[str], list[float]]] = []
+    for start in range(0, len(rows), 64):
+        index.turn_to(start)
+        for first in range(start, min(start + 64, len(rows)), batch):
+            part = rows[first : min(first + batch, start + 64)]
+            for n, hits in enumerate(index.search(part[:1] if batch > 1 else part, 10)):
+                told.append((first + n, list(hits.ids), hits.scores.tolist()))
+            index.add(names(first, first + len(part)), part, [1] * len(part))
+        index.remove(names(start // 2, start // 2 + 3))
+    return told
+
+
+def test_a_graph_of_shortened_vectors_finds_the_nearest_and_scores_them_by_the_whole() -> None:
+    rows = clustered(4000, 30)
+    index, model = GrowingIndex(LONG, 300, FEW), Model()
+    fill(index, rows, batch=500)
+    fill(model, rows)
+    queries = clustered(4000, 30)[3::40]
+    found, scores = look(index, queries, 2)
+    wanted, _ = model.search(queries, 2)
+    assert sum(set(a) == set(b) for a, b in zip(found, wanted, strict=True)) >= 0.97 * len(queries)
+    for query, ids, row in zip(queries, found, scores, strict=True):
+        assert list(row) == pytest.approx([float(query @ model.rows[r][0]) for r in ids], abs=2e-5)
+
+
+def test_what_a_large_index_finds_does_not_depend_on_batches() -> None:
+    rows = clustered(1600, 31)
+    one_by_one = stream(GrowingIndex(LONG, 300, FEW), rows, 1)
+    for batch in (7, 32, 64):
+        told = stream(GrowingIndex(LONG, 300, FEW), rows, batch)
+        firsts = {number for number, _, _ in told}
+        assert told == [one for one in one_by_one if one[0] in firsts]
+
+
+def test_a_spare_hit_is_out_of_the_same_candidates() -> None:
+    rows = clustered(2000, 32)
+    index = GrowingIndex(LONG, 300, FEW)
+    fill(index, rows, batch=100)
+    for plain, more in zip(index.search(rows[:50], 5), index.search(rows[:50], 5, spare=60), strict=True):
+        assert list(more.ids[:5]) == list(plain.ids)
+        assert len(more.ids) == 65
+
+
+def test_ids_of_any_length_come_back(tmp_path: Path) -> None:
+    ids = ["é" * 20, "é" * 21, "x" * 256, "y", "z\0"]
+    index = GrowingIndex(DIM, 0, OPTIONS)
+    index.add(ids, unit_rows(5, DIM, 33), [1] * 5)
+    turn(index)
+    turn(index)
+    index.remove(["x" * 256])
+    index.add(["x" * 255], unit_rows(1, DIM, 34), [1])
+    again = reloaded(index, tmp_path / "saved", 0)
+    for one in (index, again):
+        assert sorted(one.search(unit_rows(1, DIM, 35), 9)[0].ids) == sorted([*ids[:2], *ids[3:], "x" * 255])
+        assert all(record_id in one for record_id in (*ids[:2], "y", "z\0", "x" * 255))
+
+
+def test_halves_become_floats_exactly() -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    assert np.array_equal(as_floats(halves).view(np.uint32), halves.astype(np.float32).view(np.uint32))

@@ -39,6 +39,18 @@ def test_about_the_asked_share_are_of_someone_seen_before(share: float) -> None:
     assert people == set(range(4000 - again))
 
 
+def test_strangers_are_as_varied_as_real_people_and_some_are_related() -> None:
+    made = [signup.value for signup in signups(4000, 7, 0.0)]
+    families = Counter(str(value["name"]).split(" ")[-1] for value in made)
+    cities = Counter(value["city"] for value in made)
+    assert len(families) > 2000
+    assert len(cities) > 1500
+    assert max(families.values()) < 0.015 * len(made)
+    assert max(cities.values()) < 0.01 * len(made)
+    homes = Counter((str(value["name"]).split(" ")[-1], value["city"]) for value in made)
+    assert sum(count - 1 for count in homes.values()) / len(made) == pytest.approx(0.04, abs=0.015)
+
+
 @given(SEEDS)
 def test_every_signup_is_a_valid_record(seed: int) -> None:
     made = list(signups(60, seed, 0.5))

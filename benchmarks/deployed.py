@@ -1,0 +1,51 @@
+"""A command beside a Kafka and a Redis of its own, and beside the service, where that is asked for.
+
+    python -m benchmarks.deployed -- python -m loadtest ceiling --records 10000,1000000
+    python -m benchmarks.deployed --service -- python -m loadtest run steady --rate 300
+
+The command finds where they are in its environment, as `DEDUP_KAFKA__BOOTSTRAP_SERVERS` and `DEDUP_REDIS__URL`; where the
+service runs it is given `--metrics` with the address of its metrics. All is gone when the command ends; the exit code is
+the command's.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests import services
+from tests.deployment import Process
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--service", action="store_true", help="`dedup run`, told by DEDUP_* what is not the default")
+    parser.add_argument("command", nargs="+")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, services.kafka() as broker, services.redis() as store:
+        told = {
+            "DEDUP_KAFKA__BOOTSTRAP_SERVERS": broker.address,
+            "DEDUP_REDIS__URL": store.address,
+            "DEDUP_STATE__DIRECTORY": name,
+            "DEDUP_TOPICS__CREATE": "true",
+            "DEDUP_HTTP__HOST": "127.0.0.1",
+            "DEDUP_HTTP__PORT": "0",
+        }
+        own = {key: value for key, value in os.environ.items() if key.startswith("DEDUP_")}
+        command: list[str] = chosen.command
+        service = None
+        if chosen.service:
+            service = Process({**own, **told}, Path(name) / "service", "run").wait_ready()
+            command = [*command, "--metrics", f"http://127.0.0.1:{service.port}/metrics"]
+        try:
+            code = subprocess.run(command, env={**os.environ, **told}, check=False).returncode
+        finally:
+            if service is not None:
+                service.stop()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

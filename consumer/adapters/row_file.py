@@ -1,0 +1,169 @@
+"""The records of a large index in a file that is mapped into memory: vectors, masks and ids, with no object for each.
+
+What is read often stays in the page cache, which the system takes back when memory is short; of the process's own
+memory a record takes the few bytes of a hash table. The file has no name, so nothing of it outlives the process.
+"""
+
+import math
+import shutil
+import tempfile
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consumer.adapters.id_table import IdTable
+from consumer.records import Floats, Halves, Integers
+
+_ID_BYTES = 40
+"""Longer ids are kept beside the file."""
+_GROWTH, _SLACK = 1.125, 1024
+_VECTORS, _FACTS = "vectors.bin", "facts.bin"
+_BIAS = np.float32(2.0**112)
+_KEPT = np.int32(0x8FFFFFFF - 2**32)
+"""The sign, and all but the three highest bits of the exponent."""
+
+
+def as_floats(halves: Halves) -> Floats:
+    """float16 → float32, exact; several times as fast as `astype`, which goes number by number. No infinities.
+
+    The bits of a half, moved to where those of a float are, make a number that is too small by the difference of the two
+    exponents' biases: 2^112.
+    """
+    bits = halves.view(np.int16).astype(np.int32)
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, _KEPT, out=bits)
+    floats: Floats = bits.view(np.float32)
+    return np.multiply(floats, _BIAS, out=floats)
+
+
+class _Mapped:
+    """An array in a file without a name."""
+
+    def __init__(self, dtype: npt.DTypeLike, shape: tuple[int, ...], folder: Path | None) -> None:
+        self._dtype, self._shape = np.dtype(dtype), shape
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # open as long as the index is
+        weakref.finalize(self, self._file.close)
+        self.grow(_SLACK)
+
+    def grow(self, length: int) -> None:
+        """Make it longer; what is added is zero."""
+        mapped = np.memmap(self._file, self._dtype, "r+", shape=(length, *self._shape))
+        self.rows: npt.NDArray[Any] = mapped.view(np.ndarray)
+
+    def save(self, path: Path, length: int) -> None:
+        self.rows[:length].tofile(path)
+
+    def load(self, path: Path, length: int) -> None:
+        """Raises ValueError when the file has another length."""
+        if path.stat().st_size != length * self._dtype.itemsize * math.prod(self._shape):
+            raise ValueError(f"{path.name}: not {length} rows")
+        self._file.seek(0)
+        with path.open("rb") as saved:
+            shutil.copyfileobj(saved, self._file, 1 << 24)
+        self._file.flush()
+        self.grow(length + _SLACK)
+
+
+class RowFile:
+    """Rows by slot. A removed row's slot is given to another once it is released, the longest free first."""
+
+    def __init__(self, dim: int, folder: Path | None = None) -> None:
+        self._vectors = _Mapped("<f2", (dim,), folder)
+        self._facts = _Mapped([("age", "<u8"), ("mask", "<u4"), ("size", "<u4"), ("id", "V40")], (), folder)
+        self._used = 0
+        self._long: dict[int, str] = {}
+        self._free: deque[int] = deque()
+        self._next_age = 1
+        self._table = IdTable(self.id)
+
+    def find(self, record_id: str) -> int | None:
+        """The slot of a record; None when it is not here."""
+        return self._table.find(record_id)
+
+    def id(self, slot: int) -> str:
+        """The record in a slot."""
+        _, _, size, encoded = self._facts.rows[slot].item()
+        return self._long[slot] if size > _ID_BYTES else encoded[:size].decode()
+
+    def slots(self) -> list[int]:
+        """Those in use, the oldest row first."""
+        ages = self._facts.rows["age"][: self._used]
+        used = np.flatnonzero(ages)
+        return [int(slot) for slot in used[np.argsort(ages[used])]]
+
+    def add(self, record_id: str, vector: Floats | Halves, mask: int) -> int:
+        """Put a record that is not here into a slot, which is returned."""
+        if self._free:
+            slot = self._free.popleft()
+        else:
+            slot, self._used = self._used, self._used + 1
+            if slot == len(self._facts.rows):
+                for mapped in (self._vectors, self._facts):
+                    mapped.grow(int(slot * _GROWTH) + _SLACK)
+        encoded = record_id.encode()
+        if len(encoded) > _ID_BYTES:
+            self._long[slot] = record_id
+        self._vectors.rows[slot] = vector
+        self._facts.rows[slot] = (self._next_age, mask, len(encoded), encoded[:_ID_BYTES].ljust(_ID_BYTES, b"\0"))
+        self._next_age += 1
+        self._table.enter(record_id, slot)
+        return slot
+
+    def remove(self, record_id: str) -> int | None:
+        """Overwrite a record; its slot, to be released, or None when it is not here."""
+        slot = self._table.drop(record_id)
+        if slot is not None:
+            self._long.pop(slot, None)
+            self._vectors.rows[slot] = 0
+            self._facts.rows[slot] = np.zeros((), self._facts.rows.dtype)
+        return slot
+
+    def release(self, slots: Sequence[int]) -> None:
+        """Removed rows' slots may be given to others."""
+        self._free.extend(slots)
+
+    def vectors(self, slots: Integers) -> Floats:
+        """float32 [..., dim]."""
+        return as_floats(np.take(self._vectors.rows, slots, axis=0))
+
+    def ages(self, slots: Integers) -> npt.NDArray[np.uint64]:
+        """A larger one came later; 0 where nothing is."""
+        ages: npt.NDArray[np.uint64] = self._facts.rows["age"][slots]
+        return ages
+
+    def named(self, slots: Integers) -> tuple[list[list[str]], list[list[int]]]:
+        """Ids and masks of slots [n, k]; of a slot with nothing in it, an empty id."""
+        facts = self._facts.rows[slots]
+        sizes = facts["size"].tolist()
+        ids = [
+            [
+                encoded[:size].decode() if size <= _ID_BYTES else self._long[slot]
+                for slot, size, encoded in zip(row, row_sizes, row_ids, strict=True)
+            ]
+            for row, row_sizes, row_ids in zip(slots.tolist(), sizes, facts["id"].tolist(), strict=True)
+        ]
+        return ids, facts["mask"].tolist()
+
+    def save(self, directory: Path) -> dict[str, object]:
+        """Write the rows into a folder; what `load` has to be told besides."""
+        self._vectors.save(directory / _VECTORS, self._used)
+        self._facts.save(directory / _FACTS, self._used)
+        return {"used": self._used, "free": list(self._free), "long": {str(s): i for s, i in self._long.items()}}
+
+    @classmethod
+    def load(cls, dim: int, folder: Path | None, directory: Path, told: Mapping[str, Any]) -> "RowFile":
+        """Read what `save` wrote. Raises OSError, ValueError, KeyError or TypeError for anything else."""
+        rows = cls(dim, folder)
+        rows._used = told["used"]
+        rows._vectors.load(directory / _VECTORS, rows._used)
+        rows._facts.load(directory / _FACTS, rows._used)
+        rows._free.extend(told["free"])
+        rows._long = {int(slot): record_id for slot, record_id in told["long"].items()}
+        rows._next_age = int(rows._facts.rows["age"][: rows._used].max(initial=0)) + 1
+        rows._table = IdTable(rows.id, rows.slots())
+        return rows
