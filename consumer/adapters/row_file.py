@@ -5,7 +5,9 @@ memory a record takes the few bytes of a hash table. The file has no name, so no
 """
 
 import math
+import os
 import shutil
+import sys
 import tempfile
 import weakref
 from collections import deque
@@ -17,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consumer.adapters.id_table import IdTable
+from consumer.errors import SettingsError
 from consumer.records import Floats, Halves, Integers
 
 _ID_BYTES = 40
@@ -45,13 +48,22 @@ class _Mapped:
     """An array in a file without a name."""
 
     def __init__(self, dtype: npt.DTypeLike, shape: tuple[int, ...], folder: Path | None) -> None:
-        self._dtype, self._shape = np.dtype(dtype), shape
+        self._dtype, self._shape, self._folder = np.dtype(dtype), shape, folder
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # open as long as the index is
         weakref.finalize(self, self._file.close)
         self.grow(_SLACK)
 
     def grow(self, length: int) -> None:
-        """Make it longer; what is added is zero."""
+        """Make it longer; what is added is zero. Raises SettingsError when there is no room."""
+        size = length * self._dtype.itemsize * math.prod(self._shape)
+        try:
+            if sys.platform == "linux":  # a page of a mapped file that finds no room on the disk kills the process
+                os.posix_fallocate(self._file.fileno(), 0, size)
+        except OSError as error:
+            raise SettingsError(
+                f"{self._folder or tempfile.gettempdir()}: no room for {size:,} bytes of an index ({error.strerror}). "
+                "Give state.directory a larger volume"
+            ) from error
         mapped = np.memmap(self._file, self._dtype, "r+", shape=(length, *self._shape))
         self.rows: npt.NDArray[Any] = mapped.view(np.ndarray)
 

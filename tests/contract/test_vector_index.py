@@ -1,5 +1,7 @@
 """What every VectorIndex promises, over each of them; a plain Python model is the oracle."""
 
+import errno
+import os
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -17,6 +19,7 @@ from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import as_floats
+from consumer.errors import SettingsError
 from consumer.fusion import DECIMALS
 from consumer.ports import Hits
 from consumer.records import Floats
@@ -514,3 +517,14 @@ def test_halves_become_floats_exactly() -> None:
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)]
     assert np.array_equal(as_floats(halves).view(np.uint32), halves.astype(np.float32).view(np.uint32))
+
+
+def test_a_disk_without_room_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    index = GrowingIndex(DIM, 0, OPTIONS)
+    index.add(["r0"], unit_rows(1, DIM, 36), [1])
+    with pytest.raises(SettingsError, match=r"no room for .* bytes of an index \(No space left on device\)"):
+        index.turn_to(0)
