@@ -172,7 +172,8 @@ class IndexSettings(_Frozen):
 
     neighbours: Positive = Field(default=20, description="k: candidates scored per record.")
     exact_below: Annotated[int, Field(ge=0)] = Field(
-        default=10_000, description="Records in a scope up to which search is exact."
+        default=10_000,
+        description="Records in a scope up to which search is exact; at least ten times `index.dims`, to learn from.",
     )
     dims: Positive = Field(
         default=64,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consumer.adapters.projection import ROWS_PER_AXIS
 from consumer.decode import DEFAULT_SCOPE
 from consumer.errors import SettingsError
 from consumer.indexes import build_snapshots
@@ -58,9 +59,11 @@ def measure(
     overrides: dict[str, object] = {} if profile is None else {"profile": profile}
     settings = load_settings(config, overrides)
     require_brokers(settings)
-    if (least := settings.index.exact_below) >= min(sizes) + BATCH:
+    least = max(settings.index.exact_below, ROWS_PER_AXIS * settings.index.dims)
+    if least >= min(sizes) + BATCH:
         raise SettingsError(
-            f"--records {min(sizes)}: up to index.exact_below, {least}, hnswlib is not used; measure more, or lower that"
+            f"--records {min(sizes)}: up to {least} (index.exact_below, or {ROWS_PER_AXIS} times index.dims) hnswlib is not "
+            "used; measure more, or lower that"
         )
     base = load_profile(settings.profile)
     run = f"ceiling-{secrets.token_hex(4)}"

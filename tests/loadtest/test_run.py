@@ -125,6 +125,7 @@ def test_the_ceiling_beside_the_stream(deployment: Deployment, tmp_path: Path) -
         deployment,
         *("ceiling", "--records", "300,600", "--sample", "256", "--out", str(tmp_path)),
         DEDUP_INDEX__EXACT_BELOW="200",
+        DEDUP_INDEX__DIMS="16",
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "ceiling.json").read_bytes())

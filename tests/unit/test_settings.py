@@ -51,7 +51,7 @@ def test_file_then_environment_then_command_line(file: Path, monkeypatch: pytest
     settings = load_settings(file, {"profile": "command", "index.neighbours": 100, "state.directory": "elsewhere"})
     assert settings.profile == "command"
     assert (settings.index.neighbours, settings.index.m, settings.index.ef) == (100, 20, 3)
-    assert settings.index.ef_construction == 128
+    assert settings.index.ef_construction == 100
     assert settings.log.level == "error"
     assert settings.state.directory == Path("elsewhere")
     assert load_settings(file).profile == "environment"
