@@ -80,10 +80,14 @@ class Author:
         self._scope, self._scopes = profile.scope, workload.scopes
         self._recent: list[tuple[int, int, Value]] = []
         self._entities = self._records = self._strangers = 0
+        self._filling = len(range(generator, workload.fill, workload.generators))
         if self._scopes > 1 and self._scope is None:
             raise SettingsError(f"scopes: profile {profile.name} keeps no scopes apart; leave `scopes` at 1")
 
     def __next__(self) -> Sending:
+        if self._filling > 0:  # what is to be there before are records, whatever is sent of them later
+            self._filling -= 1
+            return self._fresh(with_picture=False)
         (kind,) = self._rng.choices(("fresh", "image", "update", "erase", "hub", "poison"), self._shares)
         if kind in {"update", "erase"} and self._recent:
             return self._update() if kind == "update" else self._erase()

@@ -28,9 +28,9 @@ _NON_ZEROS = 4
 """Columns per n-gram: four 32-bit words of the digest."""
 
 _MAX_CHARS = 1_000
-_CACHED_TOKENS = 50_000
+_CACHED_TOKENS = 20_000
 _CACHED_TOKEN_CHARS = 48
-_CACHED_GRAMS = 50_000
+_CACHED_GRAMS = 20_000
 _CACHED_GRAM_CHARS = 3
 _KEY_BYTES = (16, 64)
 

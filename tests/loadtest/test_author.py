@@ -17,8 +17,9 @@ from tests.factories import offer_profile
 SIGNUP, LISTING = load_profile("signup"), load_profile("listing")
 
 
-def sendings(name: str, count: int, seed: int = 3, profile: str = "signup") -> list[Sending]:
-    author = Author("run", 0, seed, load_workload(name), load_profile(profile))
+def sendings(name: str, count: int, seed: int = 3, profile: str = "signup", fill: int = 0) -> list[Sending]:
+    workload = load_workload(name).model_copy(update={"fill": fill, "generators": 2})
+    author = Author("run", 0, seed, workload, load_profile(profile))
     return list(islice(iter(author.__next__, None), count))
 
 
@@ -32,6 +33,12 @@ def test_shares_are_those_of_the_mix() -> None:
     counts = Counter(sending.kind for sending in sendings("mixed", 8000))
     for kind in KINDS:
         assert counts[kind] / 8000 == pytest.approx(getattr(workload.mix, kind), abs=0.03), kind
+
+
+def test_what_is_there_before_is_records() -> None:
+    kinds = [sending.kind for sending in sendings("soak", 1_000, fill=901)]
+    assert set(kinds[:451]) == {"new", "duplicate"}  # its half of them
+    assert {"update", "erase"} <= set(kinds[451:])
 
 
 def test_every_message_is_what_its_kind_says() -> None:
