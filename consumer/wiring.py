@@ -73,6 +73,8 @@ def build_encoders(settings: Settings, profile: Profile, base: Path | None = Non
 
     `base` is a folder that relative addresses of pictures are read from.
     """
+    # matrices are small in both stages: threads of their own cost twice the time, and take it from the other stage
+    threadpool_limits(limits=1, user_api="blas")
     encoders = {name: _encoder(settings, m, base) for name, m in profile.modalities.items()}
     for name, modality in profile.modalities.items():
         encoder = encoders[name]
@@ -250,8 +252,6 @@ def build_match_stage(
     committed: Callable[[int], int] = lambda _: 0,
 ) -> MatchStage:
     """The match stage over any store: Redis in the service, memory in `dedup batch`."""
-    # its matrices are small: threads of their own cost twice the time, and take it from the encode stage
-    threadpool_limits(limits=1, user_api="blas")
     profile = encoders.profile
     topics = MatchTopics(settings.topics.events, settings.topics.clusters, settings.topics.possible)
     return MatchStage(
