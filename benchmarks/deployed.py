@@ -1,7 +1,8 @@
 """A command beside a Kafka and a Redis of its own, and beside the service, where that is asked for.
 
     python -m benchmarks.deployed -- python -m loadtest ceiling --records 10000,1000000
-    python -m benchmarks.deployed --service -- python -m loadtest run steady --rate 300
+    python -m benchmarks.deployed --service all -- python -m loadtest run steady --rate 300
+    python -m benchmarks.deployed --service encode,match -- python -m loadtest run steady --rate 300
 
 The command finds where they are in its environment, as `DEDUP_KAFKA__BOOTSTRAP_SERVERS` and `DEDUP_REDIS__URL`; where the
 service runs it is given `--metrics` with the address of its metrics. All is gone when the command ends; the exit code is
@@ -21,7 +22,7 @@ from tests.deployment import Process
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--service", action="store_true", help="`dedup run`, told by DEDUP_* what is not the default")
+    parser.add_argument("--service", default="", help="roles of `dedup run`, a process each; DEDUP_* tell it the rest")
     parser.add_argument("command", nargs="+")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, services.kafka() as broker, services.redis() as store:
@@ -35,14 +36,15 @@ def main() -> None:
         }
         own = {key: value for key, value in os.environ.items() if key.startswith("DEDUP_")}
         command: list[str] = chosen.command
-        service = None
-        if chosen.service:
-            service = Process({**own, **told}, Path(name) / "service", "run").wait_ready()
-            command = [*command, "--metrics", f"http://127.0.0.1:{service.port}/metrics"]
+        roles = chosen.service.split(",") if chosen.service else []
+        started = [Process({**own, **told}, Path(name) / role, "run", "--role", role) for role in roles]
+        for service in started:
+            port = service.wait_ready().port
+            command = [*command, "--metrics", f"http://127.0.0.1:{port}/metrics"]
         try:
             code = subprocess.run(command, env={**os.environ, **told}, check=False).returncode
         finally:
-            if service is not None:
+            for service in started:
                 service.stop()
     sys.exit(code)
 
