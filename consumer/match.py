@@ -262,7 +262,9 @@ class MatchStage:
         if owned.erased_ms is None and any(isinstance(r.item, Erasure) and r.item.id in scope.index for r in rows):
             owned.erased_ms = self._now_ms()
         replayed = [row for row in rows if row.position.offset <= scope.applied]
-        bring_up_to_date(scope.index, [row for row in replayed if is_current(row, known)])
+        missing = [row for row in replayed if row.position.offset > scope.indexed and is_current(row, known)]
+        bring_up_to_date(scope.index, missing)
+        scope.indexed = max([scope.indexed, *(row.position.offset for row in replayed)])
         live = rows[len(replayed) :]
         if not live:
             return
@@ -277,7 +279,7 @@ class MatchStage:
         with step(STAGE, "index").time():
             bring_up_to_date(scope.index, fresh)
         scope.dirty = True
-        scope.applied = live[-1].position.offset
+        scope.applied = scope.indexed = live[-1].position.offset
         scope.ticking = scope.ticking and not any(isinstance(row.item, Tick) for row in live)
         self._ingested_ms += [row.item.ingested_ms for row in live if not isinstance(row.item, Tick)]
 

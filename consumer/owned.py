@@ -16,6 +16,8 @@ class OwnedScope:
     """Last offset whose changes are in the store."""
     beliefs: Beliefs
     """What its stream has shown up to there."""
+    indexed: int = -1
+    """Last offset that this process took into the index: a batch that is tried again is not taken in twice."""
     in_doubt: bool = False
     """A write was tried whose answer never came: only the store knows how far it is."""
     dirty: bool = True

@@ -154,7 +154,7 @@ class RowFile:
         sizes = facts["size"].tolist()
         ids = [
             [
-                encoded[:size].decode() if size <= _ID_BYTES else self._long[slot]
+                encoded[:size].decode() if size <= _ID_BYTES else self._long.get(slot, "")
                 for slot, size, encoded in zip(row, row_sizes, row_ids, strict=True)
             ]
             for row, row_sizes, row_ids in zip(slots.tolist(), sizes, facts["id"].tolist(), strict=True)
