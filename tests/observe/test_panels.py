@@ -14,7 +14,8 @@ from tests.observe.rules import Panel, panels
 from tests.services import _free_port
 
 RATE_INTERVAL = "15s"
-DEMO_RECORDS, DEMO_SECONDS = 1_000, 240.0
+DEMO_RECORDS, DEMO_SECONDS = 10_000, 240.0
+"""A rate needs a scrape from before the records: one that is decided between two scrapes of a second has none."""
 PANELS = list(panels())
 NOWHERE = {("Memory", "B"): "the limit of a container: the processes here have none"}
 """(panel, target) → why it has no data in a test."""
@@ -64,8 +65,8 @@ def watched(
     folder = tmp_path_factory.mktemp("panels")
     start = time.time()
     port = _free_port()
-    demo = Process({}, folder / "demo", "demo", "--serve", "--port", str(port), "--records", str(DEMO_RECORDS))
     watching.watch("demo", port)
+    demo = Process({}, folder / "demo", "demo", "--serve", "--port", str(port), "--records", str(DEMO_RECORDS))
     goods = Goods(f"goods-{port}", kafka_servers, redis_url, folder, watching)
     try:
         goods.start()
