@@ -85,7 +85,7 @@ class Decisions:
         mint = Minter(self.mint_key, self._profile, scope)
         vectors = RowVectors(index, dim)
         with METRICS.step_seconds.labels("match", "read").time():
-            state, waiting = self._read(scope, rows, matches, mint)
+            state = self._read(scope, rows, matches, mint)
 
         def read(records: Sequence[str], cluster_ids: Sequence[str]) -> Neighbourhood:
             return self._store.read(scope, records, cluster_ids, edges=True)
@@ -104,11 +104,9 @@ class Decisions:
             outbox += [word_entry(verdict, row.position.offset) for verdict in book.take_owed()]
         update = book.update(outbox)
         taken = set(update.redo_dropped).intersection(state.redo)
-        return Decision(update, changes, waiting - len(taken) + len(update.redo_put))
+        return Decision(update, changes, state.waiting - len(taken) + len(update.redo_put))
 
-    def _read(
-        self, scope: str, rows: Sequence[Row], matches: Sequence[Sequence[Match]], mint: Minter
-    ) -> tuple[Neighbourhood, int]:
+    def _read(self, scope: str, rows: Sequence[Row], matches: Sequence[Sequence[Match]], mint: Minter) -> Neighbourhood:
         """What a book will need of the store: all about the rows and their duplicates; of the others that they exist."""
         touched = {record_id for row in rows for record_id in row.records}
         joining = {r for row in rows if isinstance(row.item, Verdict) for r in row.records}
@@ -117,15 +115,12 @@ class Decisions:
                 joining.update(row.records, same)
         touched |= joining
         beside = {match.id for found in matches for match in found} - touched
-        state = self._store.read(scope, sorted(touched), [mint(r) for r in sorted(joining)], edges=True)
-        if beside:
-            state.records.update(self._store.known(scope, sorted(beside)).records)
         # as many as could be taken: an erasure takes one from anywhere, and every row its share from the beginning
         repair = self._policy.repair
         shares = (repair.redo_per_tick if isinstance(row.item, Tick) else repair.redo_per_row for row in rows)
-        waiting, depth = self._store.redo(scope, sum(shares) + len(rows))
-        state.redo.extend(waiting)
-        return state, depth
+        minted = [mint(r) for r in sorted(joining)]
+        redo = sum(shares) + len(rows)
+        return self._store.read(scope, sorted(touched), minted, edges=True, beside=sorted(beside), redo=redo)
 
 
 def _feed(book: Book, row: Row, matches: Sequence[Match], cause: Cause) -> Sequence[Change]:

@@ -135,7 +135,7 @@ class MatchStage:
         for scope, offset in applied.items():
             index = snapshot.indexes.get(scope) if snapshot else None
             held = index if index is not None else self._new_index()
-            _, waiting = self._store.redo(scope, 1)
+            waiting = self._store.read(scope, []).waiting
             owned.scopes[scope] = OwnedScope(scope, held, offset, self._beliefs(scope), waiting=waiting)
         self._partitions[partition] = owned
         count_owned(self._partitions.values())

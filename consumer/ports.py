@@ -249,7 +249,9 @@ class Neighbourhood:
     verdicts: dict[str, dict[str, Verdict]] = field(default_factory=dict)
     """Record → other record → what a person said of the two, for those of the records of `edges` that have any."""
     redo: list[str] = field(default_factory=list)
-    """The beginning of the redo queue, where `ClusterStore.redo` was asked for it."""
+    """The beginning of the redo queue, as far as it was asked for."""
+    waiting: int = 0
+    """Records on the redo queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,14 +305,21 @@ class ClusterStore(Protocol):
     def known(self, scope: str, records: Sequence[str]) -> Known:
         """What the store knows of records themselves: their state, or that they were erased of late."""
 
-    def read(self, scope: str, records: Sequence[str], cluster_ids: Sequence[str], *, edges: bool) -> Neighbourhood:
+    def read(
+        self,
+        scope: str,
+        records: Sequence[str],
+        cluster_ids: Sequence[str] = (),
+        *,
+        edges: bool = False,
+        beside: Sequence[str] = (),
+        redo: int = 0,
+    ) -> Neighbourhood:
         """The named records, their clusters, whole, and erasure marks; which of `cluster_ids` were never used.
 
-        With `edges`, also the edges and verdicts of the named records and of every member of their clusters.
+        With `edges`, also the edges and verdicts of the named records and of every member of their clusters. Of `beside`,
+        records other than those named, their states alone; of the redo queue the first `redo`.
         """
-
-    def redo(self, scope: str, count: int) -> tuple[Sequence[str], int]:
-        """Up to `count` records that were put on the redo queue first, and how many are on it."""
 
     def beliefs(self, scope: str) -> bytes | None:
         """What the last update that said anything of it left in `ScopeUpdate.beliefs`."""

@@ -133,8 +133,7 @@ def play(
             if eager
             else Neighbourhood(dict(store.known(SCOPE, named).records))
         )
-        waiting, _ = store.redo(SCOPE, len(batch) * (repair.redo_per_row + 1))
-        state.redo.extend(waiting)
+        state.redo.extend(store.read(SCOPE, [], redo=len(batch) * (repair.redo_per_row + 1)).redo)
         book = Book(state, MINT, MergeRules(max_size, quorum), best_of, _reader(store), repair)
         fed = [(offset, change) for offset, step in batch for change in _feed(book, offset, step)]
         entries = [OutboxEntry("events", "key", repr(change).encode(), offset) for offset, change in fed]

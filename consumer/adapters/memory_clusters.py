@@ -88,7 +88,16 @@ class MemoryClusters:
         marks = ((r, held.erased.get(r)) for r in records if r not in states)
         return Known(states, {r: mark[0] for r, mark in marks if mark is not None and mark[1] > now})
 
-    def read(self, scope: str, records: Sequence[str], cluster_ids: Sequence[str], *, edges: bool) -> Neighbourhood:
+    def read(
+        self,
+        scope: str,
+        records: Sequence[str],
+        cluster_ids: Sequence[str] = (),
+        *,
+        edges: bool = False,
+        beside: Sequence[str] = (),
+        redo: int = 0,
+    ) -> Neighbourhood:
         held = self._scopes.get(scope, _Scope())
         known = self.known(scope, records)
         assignments = {r: cid for r in records if (cid := held.assignments.get(r)) is not None}
@@ -96,18 +105,16 @@ class MemoryClusters:
         clusters = {cid: cluster for cid, cluster in found.items() if isinstance(cluster, Cluster)}
         asked = dict.fromkeys(records) | dict.fromkeys(r for cluster in clusters.values() for r in cluster.members)
         return Neighbourhood(
-            records=dict(known.records),
+            records={**known.records, **{r: state for r in beside if (state := held.records.get(r)) is not None}},
             assignments=assignments,
             erased=dict(known.erased),
             clusters=clusters,
             edges={r: _near(held, r) for r in asked} if edges else {},
             free={cid for cid in cluster_ids if cid not in held.clusters},
             verdicts={r: dict(said) for r in asked if (said := held.verdicts.get(r))} if edges else {},
+            redo=list(islice(held.redo, redo)),
+            waiting=len(held.redo),
         )
-
-    def redo(self, scope: str, count: int) -> tuple[Sequence[str], int]:
-        waiting = self._scopes.get(scope, _Scope()).redo
-        return list(islice(waiting, count)), len(waiting)
 
     def beliefs(self, scope: str) -> bytes | None:
         return self._scopes.get(scope, _Scope()).beliefs

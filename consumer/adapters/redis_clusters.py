@@ -4,7 +4,7 @@ What lies where is told in `redis_layout`. A scope's keys share a hash slot, so 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -14,7 +14,7 @@ from consumer.adapters import redis_layout as layout
 from consumer.adapters.redis_connection import RedisConnection, Script
 from consumer.errors import FencedError, SettingsError, StoreError
 from consumer.ports import Known, Neighbourhood, lost_writes, moved_scope
-from consumer.records import Cluster, OutboxEntry, Retired, ScopeUpdate
+from consumer.records import Cluster, OutboxEntry, Position, RecordState, Retired, ScopeUpdate
 
 # `apply` must not fail between two writes, so each command it uses is tried here in a form that changes nothing: an
 # ACL that lacks one shows now.
@@ -148,58 +148,61 @@ class RedisClusters:
     def known(self, scope: str, records: Sequence[str]) -> Known:
         names = self._names(scope)
         records = list(dict.fromkeys(records))
-        (states,) = self._lookup((names.records, records))
-        missing = [record for record in records if record not in states]
-        (marks,) = self._ask([("GET", names.erased(record)) for record in missing])
-        return Known(
-            {record: layout.state(value) for record, value in states.items()},
-            {record: layout.position(mark) for record, mark in _there(missing, marks).items()},
+        found, marks = self._ask(
+            list(_lookup(names.records, records)), [("GET", names.erased(record)) for record in records]
         )
+        (states,) = _found(found, records)
+        return Known(_states(states), _erased(records, marks, states))
 
-    def read(self, scope: str, records: Sequence[str], cluster_ids: Sequence[str], *, edges: bool) -> Neighbourhood:
+    def read(
+        self,
+        scope: str,
+        records: Sequence[str],
+        cluster_ids: Sequence[str] = (),
+        *,
+        edges: bool = False,
+        beside: Sequence[str] = (),
+        redo: int = 0,
+    ) -> Neighbourhood:
         names = self._names(scope)
         records = list(dict.fromkeys(records))
-        states, assigned, used, said = self._lookup(
-            (names.records, records),
-            (names.assignments, records),
-            (names.clusters, cluster_ids),
-            (names.verdicts, records if edges else ()),
+        known, linked = [*records, *beside], records if edges else ()
+        hashes, marks, near, waiting = self._ask(
+            [
+                *_lookup(names.records, known),
+                *_lookup(names.assignments, records),
+                *_lookup(names.clusters, cluster_ids),
+                *_lookup(names.verdicts, linked),
+            ],
+            [("GET", names.erased(record)) for record in records],
+            [("HGETALL", names.edges(record)) for record in linked],
+            [("ZCARD", names.redo), *([("ZRANGE", names.redo, "0", str(redo - 1))] if redo else [])],
         )
+        states, assigned, used, said = _found(hashes, known, records, cluster_ids, linked)
         assignments = {record: cid.decode() for record, cid in assigned.items()}
-        found = self.clusters(scope, sorted(set(assignments.values())))
-        clusters = {cid: cluster for cid, cluster in found.items() if isinstance(cluster, Cluster)}
-        if not clusters.keys() >= set(assignments.values()):
-            raise StoreError(
-                f"Redis at {self._redis.address}: scope {scope!r} changed while it was read, so another matcher owns "
-                "it by now; if no other one runs, keys were lost: see maxmemory-policy, then rebuild the scope"
-            )
-        missing = [record for record in records if record not in states]
-        asked = dict.fromkeys(records if edges else ())
+        clusters = self._live(scope, sorted(set(assignments.values())))
+        asked = set(linked)
         others = list(dict.fromkeys(r for c in clusters.values() for r in c.members if edges and r not in asked))
-        marks, near, words = self._ask(
-            [("GET", names.erased(record)) for record in missing],
-            [("HGETALL", names.edges(record)) for record in (*asked, *others)],
-            [("HMGET", names.verdicts, *chunk) for chunk in _chunks(others)],
+        near_others, words = self._ask(
+            [("HGETALL", names.edges(record)) for record in others], list(_lookup(names.verdicts, others))
         )
         said |= _there(others, chain.from_iterable(words))
+        all_near = zip((*linked, *others), (*near, *near_others), strict=True)
         return Neighbourhood(
-            records={record: layout.state(value) for record, value in states.items()},
+            records=_states(states),
             assignments=assignments,
-            erased={record: layout.position(mark) for record, mark in _there(missing, marks).items()},
+            erased=_erased(records, marks, states),
             clusters=clusters,
-            edges={record: layout.edges(record, flat) for record, flat in zip((*asked, *others), near, strict=True)},
+            edges={record: layout.edges(record, flat) for record, flat in all_near},
             free=set(cluster_ids) - used.keys(),
             verdicts={record: layout.verdicts(record, value) for record, value in said.items()},
+            redo=[record.decode() for replies in waiting[1:] for record in replies],
+            waiting=int(waiting[0]),
         )
 
     def beliefs(self, scope: str) -> bytes | None:
         found: bytes | None = self._redis.execute("HGET", self._names(scope).head, layout.BELIEFS)
         return found
-
-    def redo(self, scope: str, count: int) -> tuple[Sequence[str], int]:
-        name = self._names(scope).redo
-        first, waiting = self._redis.pipeline([("ZRANGE", name, 0, count - 1), ("ZCARD", name)])
-        return [record.decode() for record in first[:count]], int(waiting)
 
     def apply(
         self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None
@@ -269,12 +272,16 @@ class RedisClusters:
     def _scopes_name(self, partition: int) -> str:
         return layout.partition_name(self._prefix, self._profile, "scopes", partition)
 
-    def _lookup(self, *wanted: tuple[str, Sequence[str]]) -> list[dict[str, bytes]]:
-        """For each hash and its fields, those that are there: one round trip."""
-        found = self._ask(*([("HMGET", name, *chunk) for chunk in _chunks(fields)] for name, fields in wanted))
-        return [
-            _there(fields, chain.from_iterable(replies)) for (_, fields), replies in zip(wanted, found, strict=True)
-        ]
+    def _live(self, scope: str, cluster_ids: Sequence[str]) -> dict[str, Cluster]:
+        """Clusters that records were just said to be in. Raises StoreError when one of them is not live."""
+        found = self.clusters(scope, cluster_ids)
+        live = {cid: cluster for cid, cluster in found.items() if isinstance(cluster, Cluster)}
+        if len(live) < len(cluster_ids):
+            raise StoreError(
+                f"Redis at {self._redis.address}: scope {scope!r} changed while it was read, so another matcher owns "
+                "it by now; if no other one runs, keys were lost: see maxmemory-policy, then rebuild the scope"
+            )
+        return live
 
     def _ask(self, *groups: Sequence[tuple[str, ...]]) -> list[list[Any]]:
         """Per group of commands that read (a name, a key of the scope, fields), the replies: one round trip.
@@ -297,6 +304,26 @@ class RedisClusters:
 def _packed(part: Any) -> bytes:
     # Redis' cmsgpack knows the older format only, in which text and bytes are one type.
     return bytes(msgpack.packb(part, use_bin_type=False))
+
+
+def _lookup(name: str, fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Commands that read fields of a hash."""
+    return (("HMGET", name, *chunk) for chunk in _chunks(fields))
+
+
+def _found(replies: Sequence[Any], *wanted: Sequence[str]) -> list[dict[str, bytes]]:
+    """For each list of fields, those that its lookup found."""
+    left = chain.from_iterable(replies)
+    return [_there(fields, islice(left, len(fields))) for fields in wanted]
+
+
+def _states(found: Mapping[str, bytes]) -> dict[str, RecordState]:
+    return {record: layout.state(value) for record, value in found.items()}
+
+
+def _erased(records: Sequence[str], marks: Sequence[bytes | None], there: Collection[str]) -> dict[str, Position]:
+    """Positions of the marks; of a record that is there none counts."""
+    return {r: layout.position(mark) for r, mark in _there(records, marks).items() if r not in there}
 
 
 def _there(names: Sequence[str], values: Iterable[bytes | None]) -> dict[str, bytes]:

@@ -346,15 +346,31 @@ def test_words_come_with_the_edges_and_are_replaced_whole(store: ClusterStore) -
     assert store.read(SCOPE, ["a", "b", "c"], [], edges=True).verdicts == {"a": {"c": ac}, "c": {"a": ac}}
 
 
+def redo(store: ClusterStore, count: int, scope: str = SCOPE) -> tuple[list[str], int]:
+    """The beginning of the queue, and how many are on it."""
+    found = store.read(scope, [], redo=count)
+    return found.redo, found.waiting
+
+
+def test_what_lies_beside_is_told_of_by_its_state_alone(store: ClusterStore) -> None:
+    epoch = claimed(store)
+    states = {name: record(i) for i, name in enumerate("abc")}
+    store.apply(SCOPE, PARTITION, epoch, 0, update(records=states, edges=[edge("a", "b")], erased={"d": position(7)}))
+    found = store.read(SCOPE, ["a"], edges=True, beside=["b", "d", "e"])
+    assert found.records == {"a": states["a"], "b": states["b"]}
+    assert found.edges.keys() == {"a"}
+    assert found.erased == {}
+
+
 def test_the_redo_queue_keeps_the_order_of_the_first_put(store: ClusterStore) -> None:
     epoch = claimed(store)
-    assert store.redo(SCOPE, 5) == ([], 0)
+    assert redo(store, 5) == ([], 0)
     many = names(12)  # past nine: numbers are ordered, not their digits
     store.apply(SCOPE, PARTITION, epoch, 0, update(redo_put=[*many, many[0]]))
     store.apply(SCOPE, PARTITION, epoch, 1, update(redo_put=["r3", "é", "r1"], redo_dropped=["r1", "unknown"]))
-    assert store.redo(SCOPE, 3) == (["r0", "r2", "r3"], 13)
-    assert store.redo(SCOPE, 99) == (["r0", *many[2:], "é", "r1"], 13)
-    assert store.redo(SCOPE, 0) == ([], 13)
+    assert redo(store, 3) == (["r0", "r2", "r3"], 13)
+    assert redo(store, 99) == (["r0", *many[2:], "é", "r1"], 13)
+    assert redo(store, 0) == ([], 13)
 
 
 def test_names_may_hold_anything(store: ClusterStore) -> None:
@@ -381,7 +397,7 @@ def test_names_may_hold_anything(store: ClusterStore) -> None:
         assert found.clusters == {scope: cluster(scope, NASTY)}
         assert found.free == {*NASTY, "free"} - {scope}
         assert found.verdicts == said
-        assert store.redo(scope, 99) == (NASTY, len(NASTY))
+        assert redo(store, 99, scope) == (NASTY, len(NASTY))
         assert {(e.a, e.b): e for near in found.edges.values() for e in near.values()} == {(e.a, e.b): e for e in edges}
         assert [entry for _, entry in store.outbox(scope)] == values
 
@@ -478,7 +494,7 @@ def test_every_store_ends_in_the_same_state(
     ever = sorted({MINT(name) for name in ids} | {c.cluster_id for c in changes if hasattr(c, "cluster_id")})
     assert store.read(SCOPE, ids, ever, edges=True) == memory.read(SCOPE, ids, ever, edges=True)
     assert store.clusters(SCOPE, ever) == memory.clusters(SCOPE, ever)
-    assert store.redo(SCOPE, 99) == memory.redo(SCOPE, 99)
+    assert redo(store, 99) == redo(memory, 99)
     assert [entry for _, entry in store.outbox(SCOPE)] == [entry for _, entry in memory.outbox(SCOPE)]
 
 
