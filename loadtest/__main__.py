@@ -79,16 +79,17 @@ def compare(a: Path, b: Path, force: bool) -> None:
 @cli.command()
 @click.option("--records", default="10000,100000", show_default=True, help="Sizes of the index, with commas between.")
 @click.option(
-    "--sample", type=click.IntRange(min=256), default=5000, show_default=True, help="Records measured each time."
+    "--sample", type=click.IntRange(min=256), default=4096, show_default=True, help="Records measured in a round."
 )
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Medians count.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for ceiling.json.")
 @with_settings
-def ceiling(records: str, sample: int, out: Path | None, profile: str | None, config: Path | None) -> None:
+def ceiling(records: str, sample: int, rounds: int, out: Path | None, profile: str | None, config: Path | None) -> None:
     """Measure the parts by themselves, then the stream that is made of them, on the Kafka and Redis of the settings.
 
     All of it is done here, in this process, under names of its own, which stay in the cluster. No service needs to run.
     """
-    from loadtest.ceiling.measure import measure  # noqa: PLC0415  # as run
+    from loadtest.ceiling.measure import Plan, measure  # noqa: PLC0415  # as run
     from loadtest.ceiling.table import summary, tables  # noqa: PLC0415  # as run
 
     try:
@@ -96,7 +97,7 @@ def ceiling(records: str, sample: int, out: Path | None, profile: str | None, co
     except ValueError:
         raise click.UsageError(f"--records {records}: numbers with commas between them are wanted") from None
     configured(config, {"profile": profile, "log.level": "error"})
-    found = measure(config, profile, sizes, sample, _say)
+    found = measure(config, profile, sizes, Plan(sample, rounds), _say)
     for table in tables(found):
         Console(width=120).print(table, highlight=False)
     result = json.dumps(summary(found))

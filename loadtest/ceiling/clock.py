@@ -4,6 +4,7 @@ The first is what counts. The second leaves out what other processes did meanwhi
 with much else to do it is the one to compare.
 """
 
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,16 @@ class Clock:
             name: Cost(1e6 * wall / records, 1e6 * processor / records)
             for name, (wall, processor) in self._seconds.items()
         }
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """Of rounds."""
+    return Cost(statistics.median(c.wall for c in costs), statistics.median(c.processor for c in costs))
+
+
+def medians(rounds: Sequence[Mapping[str, Cost]]) -> dict[str, Cost]:
+    """Of each part over rounds."""
+    return {name: median([parts[name] for parts in rounds]) for name in rounds[0]}
 
 
 def total(parts: Mapping[str, Cost]) -> Cost:

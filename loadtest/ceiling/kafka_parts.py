@@ -83,6 +83,8 @@ def _batch(consumer: Consumer) -> list[KafkaMessage]:
     first = consumer.poll(_PATIENCE_SECONDS)
     found = [first, *consumer.consume(BATCH - 1, 0.002)] if first is not None else []
     messages = [message for message in found if message.error() is None]
+    for message in messages:  # a client makes its bytes into objects when it is asked for them
+        message.key(), message.value(), message.offset(), message.timestamp(), message.headers()
     if not messages:
         raise TimeoutError(f"no message came within {_PATIENCE_SECONDS:g} s")
     return messages

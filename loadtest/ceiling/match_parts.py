@@ -9,23 +9,30 @@ import hnswlib
 import numpy as np
 
 from consumer.adapters.projection import Projection
+from consumer.adapters.row_file import as_floats
 from consumer.fusion import LearnedFusion
 from consumer.indexes import build_snapshots
 from consumer.ports import ClusterStore
-from consumer.records import Message, Vector
+from consumer.records import Floats, Halves, Integers, Message, Vector
 from consumer.vectors import unpack
 from consumer.wiring import build_fusion, build_match_stage, build_store
 from loadtest.ceiling.clock import BATCH, Clock, Cost, batches
 from loadtest.ceiling.fill import Fill
 from loadtest.ceiling.site import Site
 
+_AT_ONCE = 32
+"""Queries whose candidates are scored together, as in the index: more would leave the processor's cache."""
 _CALL = tuple[str, tuple[Any, ...], dict[str, Any]]
 _SCRIPT = "Redis: the script that writes a batch"
 _READS = "Redis: reads"
 
 
 def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
-    """The costs of unpacking and of hnswlib, batch by batch: search, then add, with vectors as the index shortens them."""
+    """The costs of unpacking and of the index, batch by batch.
+
+    Of hnswlib search and add, with vectors as the index shortens them; beside it the products of whole vectors, which score
+    the candidates that it finds.
+    """
     layout, options = site.encoders.layout, fill.options
     with tempfile.TemporaryDirectory(dir=site.folder) as name:
         fill.index.save(Path(name))
@@ -33,6 +40,7 @@ def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) 
         shorten = Projection(np.load(axes) if axes.exists() else None)
         graph = hnswlib.Index(space="ip", dim=shorten.width(layout.dim))
         graph.load_index(str(Path(name) / "graph.bin"), max_elements=2 * len(fill.index) + len(messages))
+        whole = np.memmap(Path(name) / "vectors.bin", "<f2", "r").reshape(-1, layout.dim).view(np.ndarray)
     graph.set_ef(options.ef)
     clock, label = Clock(), 2 * len(fill.index)
     for number, batch in enumerate(batches(messages)):
@@ -42,11 +50,19 @@ def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) 
         vectors = np.stack([item.values for item in items if isinstance(item, Vector)]).astype(np.float32)
         queries = shorten(vectors)
         with timed.part("hnswlib: search"):
-            graph.knn_query(queries, options.ef, num_threads=options.threads)
+            labels, _ = graph.knn_query(queries, options.ef, num_threads=options.threads)
+        with timed.part("whole vectors: score candidates"):
+            _score(whole, labels % len(whole), vectors)
         with timed.part("hnswlib: add"):
             graph.add_items(queries, np.arange(label, label + len(queries)), num_threads=1)
         label += len(queries)
     return clock.costs(len(messages) - skip)
+
+
+def _score(whole: Halves, labels: Integers, queries: Floats) -> None:
+    for start in range(0, len(queries), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        np.einsum("qcd,qd->qc", as_floats(np.take(whole, labels[part], axis=0)), queries[part])
 
 
 def decider_part(site: Site, rounds: int = 20) -> Mapping[str, Cost]:

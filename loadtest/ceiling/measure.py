@@ -1,6 +1,7 @@
 """The whole comparison: for each size of the index, the parts by themselves, then the stream that is made of them."""
 
 import secrets
+import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from consumer.records import Message, Outgoing, Position
 from consumer.settings import load_settings
 from consumer.vectors import tick_message
 from consumer.wiring import build_encoders, build_store, require_brokers
-from loadtest.ceiling.clock import BATCH, Cost, total
+from loadtest.ceiling.clock import BATCH, Cost, median, medians, total
 from loadtest.ceiling.encode_parts import encode_parts
 from loadtest.ceiling.fill import Fill
 from loadtest.ceiling.kafka_parts import acknowledged, transactional
@@ -27,6 +28,15 @@ from loadtest.environment import environment
 
 SKIP = 2 * BATCH
 """Records of each part that are not counted: connections, first runs, joining a group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured. What else a machine does comes and goes: parts and stream take turns, and medians count."""
+
+    sample: int
+    """Records of a round."""
+    rounds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +57,13 @@ class Size:
 class Ceiling:
     """One run."""
 
-    sample: int
+    plan: Plan
     sizes: Sequence[Size]
     environment: Mapping[str, Any]
 
 
 def measure(
-    config: Path | None, profile: str | None, sizes: Sequence[int], sample: int, progress: Callable[[str], None]
+    config: Path | None, profile: str | None, sizes: Sequence[int], plan: Plan, progress: Callable[[str], None]
 ) -> Ceiling:
     """On the cluster and store of the settings, under names of its own, which stay there. Raises DedupError."""
     overrides: dict[str, object] = {} if profile is None else {"profile": profile}
@@ -79,9 +89,9 @@ def measure(
             # one batch more, so that an index at the limit of exact search is past it
             fill.grow(size + BATCH)
             place = site(own_settings(config, base, f"{run}-{size}", own), encoders, own)
-            found.append(_at(place, fill, size, sample, progress))
+            found.append(_at(place, fill, size, plan, progress))
             progress(f"{size} records: {_told(found[-1])}")
-        return Ceiling(sample, found, environment(settings, base))
+        return Ceiling(plan, found, environment(settings, base))
 
 
 def _told(size: Size) -> str:
@@ -93,8 +103,47 @@ def _told(size: Size) -> str:
     )
 
 
-def _at(place: Site, fill: Fill, size: int, sample: int, progress: Callable[[str], None]) -> Size:
-    profile, count = place.profile, sample + SKIP
+def _at(place: Site, fill: Fill, size: int, plan: Plan, progress: Callable[[str], None]) -> Size:
+    _prepare(place, fill)
+    profile, count = place.profile, plan.sample + SKIP
+    progress(f"{size} records: the encode stage")
+    encoded = [_encode(place, number, count) for number in range(plan.rounds)]
+    vectors = place.read(profile.vectors_topic, since=fill.rows)
+    sent = [Outgoing(f"{profile.vectors_topic}.dlq", v.key, v.value) for v in vectors[:count]]
+    acknowledging = acknowledged(place, profile.input, sent, count, SKIP)
+
+    progress(f"{size} records: the match stage")
+    # before the stream: its snapshots are newer than what the stores here know
+    asking = store_parts(place, fill, vectors[:count], SKIP)
+    matched = [_match(place, fill, vectors[number * count :][:count]) for number in range(plan.rounds)]
+    topics = place.settings.topics
+    events = [message for topic in (topics.events, topics.clusters, topics.possible) for message in place.read(topic)]
+    told = [Outgoing(f"{profile.input}.dlq", message.key, message.value) for message in events]
+    decided = plan.rounds * count
+    transacting = transactional(place, profile.vectors_topic, told, fill.rows + decided, fill.rows + SKIP)
+
+    progress(f"{size} records: both stages at once")
+    whole = whole_stream(place, records(profile, "whole", count, seed=3), SKIP)
+    return Size(
+        records=size,
+        encode_parts={**medians([parts for _, parts in encoded]), "Kafka: consume, produce, commit": acknowledging},
+        match_parts={
+            **medians([parts for _, _, parts in matched]),
+            **asking,
+            "Kafka: consume, and a transaction a batch": transacting,
+        },
+        encode_stream=median([stream for stream, _ in encoded]),
+        match_stream=median([stream for stream, _, _ in matched]),
+        match_steps={
+            name: statistics.median(steps.get(name, 0.0) for _, steps, _ in matched) for name in matched[0][1]
+        },
+        whole_stream=whole,
+    )
+
+
+def _prepare(place: Site, fill: Fill) -> None:
+    """What a deployment would have that decided the records of the index before."""
+    profile = place.profile
     place.send(profile.vectors_topic, [tick_message(DEFAULT_SCOPE, profile.vectors_topic, 0)] * fill.rows)
     store = build_store(place.settings, profile)
     fill.tell(store)
@@ -102,41 +151,20 @@ def _at(place: Site, fill: Fill, size: int, sample: int, progress: Callable[[str
     snapshots = build_snapshots(place.settings, profile, place.encoders.layout.dim)
     snapshots.save(0, place.encoders.fingerprint, fill.rows, {DEFAULT_SCOPE: (fill.index, fill.rows - 1)})
 
-    progress(f"{size} records: the encode stage")
-    place.send(profile.input, records(profile, "first", count, seed=1))
-    of_encode = encode_stream(place, count, SKIP)
-    vectors = place.read(profile.vectors_topic, since=fill.rows)
-    progress(f"{size} records: the parts of the encode stage")
-    others = records(profile, "other", count, seed=2)
-    parts_of_encode = dict(encode_parts(place, _received(others)))
-    sent = [Outgoing(place.profile.vectors_topic + ".dlq", v.key, v.value) for v in vectors]
-    parts_of_encode["Kafka: consume, produce, commit"] = acknowledged(place, profile.input, sent, count, SKIP)
 
-    progress(f"{size} records: the parts of the match stage")
-    parts_of_match = {
-        **index_parts(place, fill, vectors, SKIP),
-        **decider_part(place),
-        **store_parts(place, fill, vectors, SKIP),
-    }
-    progress(f"{size} records: the match stage")
-    of_match, steps = match_stream(place, count, SKIP)
-    topics = place.settings.topics
-    events = [message for topic in (topics.events, topics.clusters, topics.possible) for message in place.read(topic)]
-    told = [Outgoing(f"{profile.input}.dlq", message.key, message.value) for message in events]
-    parts_of_match["Kafka: consume, and a transaction a batch"] = transactional(
-        place, profile.vectors_topic, told, fill.rows + count, fill.rows + SKIP
-    )
-    progress(f"{size} records: both stages at once")
-    whole = whole_stream(place, records(profile, "third", count, seed=3), SKIP)
-    return Size(
-        records=size,
-        encode_parts=parts_of_encode,
-        match_parts=parts_of_match,
-        encode_stream=of_encode,
-        match_stream=of_match,
-        match_steps={cost.step: 1000 * cost.milliseconds_per_record for cost in steps},
-        whole_stream=whole,
-    )
+def _encode(place: Site, number: int, count: int) -> tuple[Cost, Mapping[str, Cost]]:
+    """A round: the stream over new records, then its parts over others."""
+    place.send(place.profile.input, records(place.profile, f"stream-{number}", count, seed=100 + number))
+    stream = encode_stream(place, count, SKIP)
+    others = records(place.profile, f"parts-{number}", count, seed=200 + number)
+    return stream, encode_parts(place, _received(others))
+
+
+def _match(place: Site, fill: Fill, vectors: Sequence[Message]) -> tuple[Cost, Mapping[str, float], Mapping[str, Cost]]:
+    """A round: the parts over some vectors, then the stream, which comes to the same ones; and its steps."""
+    parts = {**index_parts(place, fill, vectors, SKIP), **decider_part(place)}
+    stream, steps = match_stream(place, len(vectors), SKIP)
+    return stream, {cost.step: 1000 * cost.milliseconds_per_record for cost in steps}, parts
 
 
 def _received(messages: Sequence[Outgoing]) -> list[Message]:

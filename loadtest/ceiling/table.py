@@ -20,7 +20,8 @@ def summary(ceiling: Ceiling) -> dict[str, Any]:
     """All of it as JSON values; times are microseconds a record."""
     first, last = ceiling.sizes[0], ceiling.sizes[-1]
     return {
-        "sample": ceiling.sample,
+        "sample": ceiling.plan.sample,
+        "rounds": ceiling.plan.rounds,
         "sizes": [{**asdict(size), **_judged(size)} for size in ceiling.sizes],
         "match_cost_growth": {
             "from": first.records,

@@ -18,7 +18,7 @@ from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
 from consumer.adapters.projection import Projection
-from consumer.adapters.row_file import as_floats
+from consumer.adapters.row_file import RowFile, as_floats
 from consumer.errors import SettingsError
 from consumer.fusion import DECIMALS
 from consumer.ports import Hits
@@ -511,6 +511,16 @@ def test_ids_of_any_length_come_back(tmp_path: Path) -> None:
     for one in (index, again):
         assert sorted(one.search(unit_rows(1, DIM, 35), 9)[0].ids) == sorted([*ids[:2], *ids[3:], "x" * 255])
         assert all(record_id in one for record_id in (*ids[:2], "y", "z\0", "x" * 255))
+
+
+def test_a_place_with_nothing_in_it_has_no_name() -> None:
+    """A search that reaches fewer than it was asked for says -1, which is the last place of the file as well."""
+    rows = RowFile(2)
+    full = 1024
+    for number in range(full):
+        rows.add(f"{number:04d}" + "x" * 60, np.zeros(2, np.float32), 1)
+    names, _ = rows.named(np.asarray([[0, -1]]))
+    assert names[0] == ["0000" + "x" * 60, ""]
 
 
 def test_halves_become_floats_exactly() -> None:

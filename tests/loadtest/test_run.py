@@ -123,7 +123,7 @@ def test_a_generator_knows_how_late_it_is(deployment: Deployment) -> None:
 def test_the_ceiling_beside_the_stream(deployment: Deployment, tmp_path: Path) -> None:
     done = loadtest(
         deployment,
-        *("ceiling", "--records", "300,600", "--sample", "256", "--out", str(tmp_path)),
+        *("ceiling", "--records", "300,600", "--sample", "256", "--rounds", "2", "--out", str(tmp_path)),
         DEDUP_INDEX__EXACT_BELOW="200",
         DEDUP_INDEX__DIMS="16",
     )

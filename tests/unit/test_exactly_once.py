@@ -2,18 +2,32 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
+from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots
-from consumer.errors import FencedError, LostWritesError, SettingsError
+from consumer.errors import FencedError, LostWritesError, SettingsError, StoreError
 from consumer.match import MatchStage
 from consumer.ports import VectorIndex
-from consumer.records import Message, OutboxEntry, Outgoing, Position, ScopeUpdate
+from consumer.records import Floats, Message, OutboxEntry, Outgoing, Position, ScopeUpdate
 from consumer.redo import Repair
 from tests.factories import NOW_MS
-from tests.property.test_match import SCOPE, TOPICS, VECTORS, Put, by_id, delivered, messages_of, new_stage, values
+from tests.property.test_match import (
+    OPTIONS,
+    SCOPE,
+    TOPICS,
+    VECTORS,
+    Put,
+    by_id,
+    delivered,
+    encoders,
+    messages_of,
+    new_stage,
+    values,
+)
 
 TWINS = [Put(f"{pair}{side}", pair, None, NOW_MS) for pair in ("anna", "berta", "carla") for side in "12"]
 """Every second record makes a cluster with the one before it."""
@@ -202,6 +216,50 @@ def test_a_batch_whose_entries_the_store_forgot_is_not_done() -> None:
         stage.process(MESSAGES[2:])
     store.replica = None
     assert sent + ids(bench.matcher().process(MESSAGES).outgoing) == whole
+
+
+class Noting(GrowingIndex):
+    """Keeps the ids that it was given, each time."""
+
+    def __init__(self) -> None:
+        super().__init__(encoders().layout.dim, 10_000, OPTIONS)
+        self.given: list[str] = []
+
+    def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
+        self.given += ids
+        super().add(ids, vectors, masks)
+
+
+class Faltering(MemoryClusters):
+    """Is away for one write, when told to."""
+
+    away_after: int | None = None
+
+    def apply(
+        self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None
+    ) -> bool:
+        if self.away_after is not None:
+            self.away_after -= 1
+            if self.away_after < 0:
+                self.away_after = None
+                raise StoreError("away")
+        return super().apply(scope, partition, epoch, offset, update, after)
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_batch_that_is_tried_again_is_taken_into_the_index_once(writes: int) -> None:
+    """Of a batch across blocks, one block is written and indexed before the next one; twice would move it in the graph."""
+    start = 253  # three rows of a block of 256 offsets, then three of the next
+    moved = [replace(m, position=replace(m.position, offset=start + n)) for n, m in enumerate(MESSAGES)]
+    store, index = Faltering(), Noting()
+    stage = new_stage(store, index=lambda: index)
+    stage.assigned(0, start + END)
+    store.away_after = writes
+    with pytest.raises(StoreError):
+        stage.process(moved)
+    whole = ids(stage.process(moved).outgoing)
+    assert index.given == [message.id for message in TWINS]
+    assert len(whole) == 3
 
 
 def test_a_matcher_learns_before_it_commits_that_another_took_over() -> None:
