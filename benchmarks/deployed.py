@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--service", default="", help="roles of `dedup run`, a process each; DEDUP_* tell it the rest")
     parser.add_argument("command", nargs="+")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, services.kafka() as broker, services.redis() as store:
+    with tempfile.TemporaryDirectory() as name, services.kafka(brief=False) as broker, services.redis() as store:
         told = {
             "DEDUP_KAFKA__BOOTSTRAP_SERVERS": broker.address,
             "DEDUP_REDIS__URL": store.address,

@@ -91,8 +91,11 @@ class Server:
 
 
 @contextmanager
-def kafka(group_protocols: str = "classic,consumer") -> Iterator[Server]:
-    """Apache Kafka as one KRaft node. `address` is its bootstrap servers."""
+def kafka(group_protocols: str = "classic,consumer", *, brief: bool = True) -> Iterator[Server]:
+    """Apache Kafka as one KRaft node. `address` is its bootstrap servers.
+
+    `brief` has it start sooner, by a compiler that makes slower code: tests are too short for the other one.
+    """
     java, jars = _java(), _kafka_jars()
     with tempfile.TemporaryDirectory(prefix="dedup-kafka-") as folder:
         port, controller_port = _free_port(), _free_port()
@@ -104,7 +107,7 @@ def kafka(group_protocols: str = "classic,consumer") -> Iterator[Server]:
             )
         )
         run = [
-            *(java, "-Xmx512m", "-XX:TieredStopAtLevel=1"),  # starts sooner; the tests are too short for the rest
+            *(java, *(("-Xmx512m", "-XX:TieredStopAtLevel=1") if brief else ("-Xmx1g",))),
             *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"),
         ]
         log = Path(folder) / "kafka.log"
