@@ -123,7 +123,7 @@ def _at(place: Site, fill: Fill, size: int, plan: Plan, progress: Callable[[str]
     transacting = transactional(place, profile.vectors_topic, told, fill.rows + decided, fill.rows + SKIP)
 
     progress(f"{size} records: both stages at once")
-    whole = whole_stream(place, records(profile, "whole", count, seed=3), SKIP)
+    whole = whole_stream(place, records(profile, "whole", count, seed=2 * plan.rounds), SKIP)
     return Size(
         records=size,
         encode_parts={**medians([parts for _, parts in encoded]), "Kafka: consume, produce, commit": acknowledging},
@@ -154,9 +154,9 @@ def _prepare(place: Site, fill: Fill) -> None:
 
 def _encode(place: Site, number: int, count: int) -> tuple[Cost, Mapping[str, Cost]]:
     """A round: the stream over new records, then its parts over others."""
-    place.send(place.profile.input, records(place.profile, f"stream-{number}", count, seed=100 + number))
+    place.send(place.profile.input, records(place.profile, f"stream-{number}", count, seed=2 * number))
     stream = encode_stream(place, count, SKIP)
-    others = records(place.profile, f"parts-{number}", count, seed=200 + number)
+    others = records(place.profile, f"parts-{number}", count, seed=2 * number + 1)
     return stream, encode_parts(place, _received(others))
 
 
