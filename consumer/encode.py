@@ -120,6 +120,9 @@ class EncodeStage:
         self._feedback = feedback
         self._ingested_ms: list[int] = []
 
+    def room(self, limit: int) -> int:
+        return limit
+
     def process(self, messages: Sequence[Message]) -> Result:
         decoded: list[Record | Erasure | Verdict] = []
         rejected: list[Rejected] = []

@@ -41,6 +41,9 @@ class Stage(Protocol):
     @property
     def name(self) -> str: ...
 
+    def room(self, limit: int) -> int:
+        """How many messages are best taken next, from 1 to `limit`."""
+
     def process(self, messages: Sequence[Message]) -> Result:
         """Handle a batch, perhaps empty. Repeating it with the same messages changes nothing.
 
@@ -126,7 +129,7 @@ class Loop:
         return len(batch)
 
     def _poll(self) -> Sequence[Message]:
-        return self._source.poll(self._limits.batch_records, self._limits.poll_seconds)
+        return self._source.poll(self._stage.room(self._limits.batch_records), self._limits.poll_seconds)
 
     def _attempt(self, batch: Sequence[Message]) -> Result:
         name = self._stage.name

@@ -34,7 +34,7 @@ from consumer.records import (
     Tick,
 )
 from consumer.routing import route
-from consumer.rows import Row, blocks, bring_up_to_date, fresh_rows, is_current
+from consumer.rows import BLOCK_OFFSETS, Row, blocks, bring_up_to_date, fresh_rows, is_current
 from consumer.tally import count_decided, count_owned, count_released
 from consumer.vectors import tick_message, unpack
 
@@ -93,6 +93,9 @@ class MatchStage:
         self._outbox = Outbox(store, settings.profile, self._config, settings.topics, settings.vectors_topic)
         self._partitions: dict[int, OwnedPartition] = {}
         self._undelivered = False
+        self._room = 0
+        self._backlog: int | None = None
+        """The partition that filled the last batch."""
         self._to_tick: list[tuple[OwnedPartition, OwnedScope]] = []
         self._ingested_ms: list[int] = []
 
@@ -162,6 +165,12 @@ class MatchStage:
 
     # a batch
 
+    def room(self, limit: int) -> int:
+        """Of a backlog in one partition no more than to the end of a block: a batch across it is worked off in two parts."""
+        behind = None if self._backlog is None else self._partitions.get(self._backlog)
+        self._room = limit if behind is None else min(limit, BLOCK_OFFSETS - behind.next_offset % BLOCK_OFFSETS)
+        return self._room
+
     def process(self, messages: Sequence[Message]) -> Result:
         if self._undelivered:
             for owned in self._partitions.values():
@@ -170,6 +179,8 @@ class MatchStage:
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
             by_partition.setdefault(message.position.partition, []).append(message)
+        full = len(by_partition) == 1 and len(messages) == self._room
+        self._backlog = messages[0].position.partition if full else None
         for number, batch in by_partition.items():
             owned = self._partitions[number]
             for scope, rows in self._route(owned, batch, rejected).items():

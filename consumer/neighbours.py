@@ -12,8 +12,11 @@ from consumer.beliefs import Beliefs
 from consumer.comparison import Comparison
 from consumer.fusion import DECIMALS, Fusion, Layout, block_products
 from consumer.ports import Hits, VectorIndex
-from consumer.records import Bools, Erasure, Match, Vector
+from consumer.records import Bools, Erasure, Floats, Match, Vector
 from consumer.rows import Row
+
+_AT_ONCE = 64
+"""Rows of a batch that are compared with those before them together: few products are made in vain."""
 
 
 def match_rows(rows: Sequence[Row], index: VectorIndex, fusion: Fusion, beliefs: Beliefs, k: int) -> list[list[Match]]:
@@ -52,9 +55,7 @@ def _candidates(
     """Per vector row, up to k candidates by inner product, the older first on ties."""
     queries = np.stack([v.values for v in vectors]).astype(np.float32)
     gone, there = _superseded(rows, len(vectors), index)
-    exact = queries.astype(np.float64)  # of float16 numbers, so these products do not depend on the shape of the batch
-    within = np.round(exact @ exact.T, DECIMALS).astype(np.float32)
-    within[~there] = -np.inf
+    within = np.where(there, _products(queries), -np.inf)
     candidates = []
     for i, found in enumerate(index.search(queries, k, layout.starts, len(gone))):
         hits = found
@@ -68,6 +69,16 @@ def _candidates(
             hits = hits.merged(Hits([v.id for v in earlier], within[i, best], parts, [v.mask for v in earlier]), k)
         candidates.append(hits)
     return candidates
+
+
+def _products(vectors: Floats) -> Floats:
+    """Of each vector with itself and those before it; zero beyond. float32 [n, n]."""
+    exact = vectors.astype(np.float64)  # of float16 numbers, so these products do not depend on the shape of the batch
+    products = np.zeros((len(vectors), len(vectors)), np.float32)
+    for start in range(0, len(vectors), _AT_ONCE):
+        stop = start + _AT_ONCE
+        products[start:stop, :stop] = np.round(exact[start:stop] @ exact[:stop].T, DECIMALS)
+    return products
 
 
 def _superseded(rows: Sequence[Row], count: int, index: VectorIndex) -> tuple[dict[str, int], Bools]:

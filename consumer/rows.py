@@ -9,7 +9,7 @@ import numpy as np
 from consumer.ports import Known, VectorIndex
 from consumer.records import Erasure, Position, Tick, Vector, Verdict
 
-_BLOCK_OFFSETS = 256
+BLOCK_OFFSETS = 256
 """What came within a block is searched exactly, and goes into the graph at once: long ones make records wait, short ones cut batches."""
 
 
@@ -86,7 +86,7 @@ def is_stale(source: Position, seen: Position | None) -> bool:
 
 def blocks(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
     """Rows of a partition by the number of the block that their offsets are in: the same however they are batched."""
-    for number, block in groupby(rows, key=lambda row: row.position.offset // _BLOCK_OFFSETS):
+    for number, block in groupby(rows, key=lambda row: row.position.offset // BLOCK_OFFSETS):
         yield number, list(block)
 
 

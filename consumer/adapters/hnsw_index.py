@@ -112,8 +112,7 @@ class HnswIndex:
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         self.remove(ids)
-        for record_id, vector, mask in zip(ids, vectors, masks, strict=True):
-            self._rows.add(record_id, vector, mask)
+        self._rows.add(ids, vectors, masks)
         self._new.add(ids, vectors, masks)
 
     def remove(self, ids: Sequence[str]) -> None:

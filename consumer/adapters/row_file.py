@@ -108,22 +108,29 @@ class RowFile:
         used = np.flatnonzero(ages)
         return [int(slot) for slot in used[np.argsort(ages[used])]]
 
-    def add(self, record_id: str, vector: Floats | Halves, mask: int) -> int:
-        """Put a record that is not here into a slot, which is returned."""
+    def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
+        """Put records that are not here into slots."""
+        slots = [self._slot() for _ in ids]
+        facts = []
+        for slot, record_id, mask in zip(slots, ids, masks, strict=True):
+            encoded = record_id.encode()
+            if len(encoded) > _ID_BYTES:
+                self._long[slot] = record_id
+            facts.append((self._next_age, mask, len(encoded), encoded[:_ID_BYTES]))
+            self._next_age += 1
+        self._vectors.rows[slots] = vectors
+        self._facts.rows[slots] = np.asarray(facts, self._facts.rows.dtype)
+        for slot, record_id in zip(slots, ids, strict=True):
+            self._table.enter(record_id, slot)
+
+    def _slot(self) -> int:
+        """One that is free."""
         if self._free:
-            slot = self._free.popleft()
-        else:
-            slot, self._used = self._used, self._used + 1
-            if slot == len(self._facts.rows):
-                for mapped in (self._vectors, self._facts):
-                    mapped.grow(int(slot * _GROWTH) + _SLACK)
-        encoded = record_id.encode()
-        if len(encoded) > _ID_BYTES:
-            self._long[slot] = record_id
-        self._vectors.rows[slot] = vector
-        self._facts.rows[slot] = (self._next_age, mask, len(encoded), encoded[:_ID_BYTES].ljust(_ID_BYTES, b"\0"))
-        self._next_age += 1
-        self._table.enter(record_id, slot)
+            return self._free.popleft()
+        slot, self._used = self._used, self._used + 1
+        if slot == len(self._facts.rows):
+            for mapped in (self._vectors, self._facts):
+                mapped.grow(int(slot * _GROWTH) + _SLACK)
         return slot
 
     def remove(self, record_id: str) -> int | None:

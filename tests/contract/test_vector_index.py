@@ -517,8 +517,8 @@ def test_a_place_with_nothing_in_it_has_no_name() -> None:
     """A search that reaches fewer than it was asked for says -1, which is the last place of the file as well."""
     rows = RowFile(2)
     full = 1024
-    for number in range(full):
-        rows.add(f"{number:04d}" + "x" * 60, np.zeros(2, np.float32), 1)
+    ids = [f"{number:04d}" + "x" * 60 for number in range(full)]
+    rows.add(ids, np.zeros((full, 2), np.float32), [1] * full)
     names, _ = rows.named(np.asarray([[0, -1]]))
     assert names[0] == ["0000" + "x" * 60, ""]
 

@@ -262,6 +262,21 @@ def test_a_batch_that_is_tried_again_is_taken_into_the_index_once(writes: int) -
     assert len(whole) == 3
 
 
+def test_a_backlog_is_taken_block_by_block() -> None:
+    twins = [Put(f"{n}", f"person {n}", None, NOW_MS) for n in range(300)]
+    messages = [
+        replace(m, position=replace(m.position, offset=n + 100)) for n, m in enumerate(delivered(messages_of(twins)))
+    ]
+    stage = Bench().matcher(400)
+    assert stage.room(60) == 60
+    stage.process(messages[:60])
+    assert stage.room(256) == 96, "the batch was full: offset 256 begins a block"
+    stage.process(messages[60:156])
+    assert stage.room(256) == 256
+    stage.process(messages[156:200])
+    assert stage.room(256) == 256, "it was not full: what comes is taken as it comes"
+
+
 def test_a_matcher_learns_before_it_commits_that_another_took_over() -> None:
     bench = Bench()
     stage = bench.matcher()

@@ -34,6 +34,9 @@ class Echo:
         self.on_delivered: Callable[[], None] = lambda: None
         self.on_confirm: Callable[[], None] = lambda: None
 
+    def room(self, limit: int) -> int:
+        return limit
+
     def process(self, messages: Sequence[Message]) -> Result:
         self.batches.append([m.value for m in messages])
         if self.faults:
