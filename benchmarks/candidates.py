@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--dims", default="16,32,48,64,96")
     parser.add_argument("--m", type=int, default=HnswOptions().m)
     parser.add_argument("--ef", type=int, default=HnswOptions().ef)
+    parser.add_argument("--ef-construction", type=int, default=HnswOptions().ef_construction)
     chosen = parser.parse_args()
     ids, vectors, owners = _read(chosen.input, chosen.truth, chosen.records)
     asked = min(3_000, len(ids) // 10)
@@ -57,7 +58,7 @@ def main() -> None:
     true = [same.get(owners[record_id], set()) for record_id in ids[-asked:]]
     learnt = exact.products() if len(held) <= _LEARNT else _products(held[:_LEARNT])
     for dims in map(int, chosen.dims.split(",")):
-        options = HnswOptions(dims=dims, m=chosen.m, ef=chosen.ef)
+        options = HnswOptions(dims=dims, m=chosen.m, ef=chosen.ef, ef_construction=chosen.ef_construction)
         print(json.dumps(_measured(options, learnt, ids, held, queries, wanted, true)), flush=True)
     print(json.dumps({"exact": len(held), "true_duplicates_found": _share(true, wanted)}))
 

@@ -163,7 +163,8 @@ def _encode(place: Site, number: int, count: int) -> tuple[Cost, Mapping[str, Co
 def _match(place: Site, fill: Fill, vectors: Sequence[Message]) -> tuple[Cost, Mapping[str, float], Mapping[str, Cost]]:
     """A round: the parts over some vectors, then the stream, which comes to the same ones; and its steps."""
     parts = {**index_parts(place, fill, vectors, SKIP), **decider_part(place)}
-    stream, steps = match_stream(place, len(vectors), SKIP)
+    # not to the last: batches end where they like, and what one takes too much the next round would wait for
+    stream, steps = match_stream(place, len(vectors) - BATCH, SKIP)
     return stream, {cost.step: 1000 * cost.milliseconds_per_record for cost in steps}, parts
 
 
