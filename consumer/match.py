@@ -138,7 +138,7 @@ class MatchStage:
         for scope, offset in applied.items():
             index = snapshot.indexes.get(scope) if snapshot else None
             held = index if index is not None else self._new_index()
-            waiting = self._store.read(scope, []).waiting
+            waiting = self._store.read(scope, [], redo=1).waiting
             owned.scopes[scope] = OwnedScope(scope, held, offset, self._beliefs(scope), waiting=waiting)
         self._partitions[partition] = owned
         count_owned(self._partitions.values())

@@ -251,7 +251,7 @@ class Neighbourhood:
     redo: list[str] = field(default_factory=list)
     """The beginning of the redo queue, as far as it was asked for."""
     waiting: int = 0
-    """Records on the redo queue."""
+    """Records on it, where it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class MemoryClusters:
             free={cid for cid in cluster_ids if cid not in held.clusters},
             verdicts={r: dict(said) for r in asked if (said := held.verdicts.get(r))} if edges else {},
             redo=list(islice(held.redo, redo)),
-            waiting=len(held.redo),
+            waiting=len(held.redo) if redo else 0,
         )
 
     def beliefs(self, scope: str) -> bytes | None:

@@ -167,7 +167,7 @@ class RedisClusters:
         names = self._names(scope)
         records = list(dict.fromkeys(records))
         known, linked = [*records, *beside], records if edges else ()
-        hashes, marks, near, waiting = self._ask(
+        hashes, marks, near, queue = self._ask(
             [
                 *_lookup(names.records, known),
                 *_lookup(names.assignments, records),
@@ -176,7 +176,7 @@ class RedisClusters:
             ],
             [("GET", names.erased(record)) for record in records],
             [("HGETALL", names.edges(record)) for record in linked],
-            [("ZCARD", names.redo), *([("ZRANGE", names.redo, "0", str(redo - 1))] if redo else [])],
+            [("ZRANGE", names.redo, "0", str(redo - 1)), ("ZCARD", names.redo)] if redo else [],
         )
         states, assigned, used, said = _found(hashes, known, records, cluster_ids, linked)
         assignments = {record: cid.decode() for record, cid in assigned.items()}
@@ -196,8 +196,8 @@ class RedisClusters:
             edges={record: layout.edges(record, flat) for record, flat in all_near},
             free=set(cluster_ids) - used.keys(),
             verdicts={record: layout.verdicts(record, value) for record, value in said.items()},
-            redo=[record.decode() for replies in waiting[1:] for record in replies],
-            waiting=int(waiting[0]),
+            redo=[record.decode() for record in queue[0]] if redo else [],
+            waiting=int(queue[1]) if redo else 0,
         )
 
     def beliefs(self, scope: str) -> bytes | None:

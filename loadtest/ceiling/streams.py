@@ -44,13 +44,13 @@ def whole_stream(site: Site, messages: Sequence[Outgoing], skip: int) -> Cost:
 
 def _driven(worker: KafkaWorker, count: int, skip: int, counted: Callable[[], None] = lambda: None) -> Cost:
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    done, counted_from, watch = 0, 0, Stopwatch()
+    done, counted_from, watch = 0, -1, Stopwatch()
     try:
         while done < count:
-            done += worker.loop.turn()
-            if not counted_from and done >= skip:
+            if counted_from < 0 and done >= skip:
                 watch, counted_from = Stopwatch(), done
                 counted()
+            done += worker.loop.turn()
             if time.monotonic() > deadline:
                 raise DedupError(f"{done} of {count} records after {_PATIENCE_SECONDS:g} s: the stream stands still")
         return watch.cost(done - counted_from)

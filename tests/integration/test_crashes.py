@@ -69,7 +69,6 @@ STORE = (
     "claim",
     "known",
     "read",
-    "redo",
     "apply",
     "outbox",
     "clusters",
