@@ -11,6 +11,7 @@ the command's.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--service", default="", help="roles of `dedup run`, a process each; DEDUP_* tell it the rest")
     parser.add_argument("command", nargs="+")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else what was started here would stay
     with tempfile.TemporaryDirectory() as name, services.kafka(brief=False) as broker, services.redis() as store:
         told = {
             "DEDUP_KAFKA__BOOTSTRAP_SERVERS": broker.address,
