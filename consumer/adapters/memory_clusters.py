@@ -180,11 +180,6 @@ class MemoryClusters:
         held = self._scopes.get(scope, _Scope())
         return dict(held.applied), held.sequence, len(held.outbox), len(held.redo)
 
-    def _erased(self, held: _Scope, records: Sequence[str]) -> dict[str, Position]:
-        now = self._clock()
-        marks = {r: held.erased[r] for r in records if r in held.erased and r not in held.records}
-        return {r: position for r, (position, until) in marks.items() if until > now}
-
     def _owned(self, scope: str, epoch: int) -> _Scope:
         held = self._scopes.get(scope, _Scope())
         if held.epoch != epoch:

@@ -110,7 +110,7 @@ class RowFile:
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         """Put records that are not here into slots."""
-        slots = [self._slot() for _ in ids]
+        slots = [self._free_slot() for _ in ids]
         facts = []
         for slot, record_id, mask in zip(slots, ids, masks, strict=True):
             encoded = record_id.encode()
@@ -123,8 +123,8 @@ class RowFile:
         for slot, record_id in zip(slots, ids, strict=True):
             self._table.enter(record_id, slot)
 
-    def _slot(self) -> int:
-        """One that is free."""
+    def _free_slot(self) -> int:
+        """One for a row that comes; it counts as used from here on."""
         if self._free:
             return self._free.popleft()
         slot, self._used = self._used, self._used + 1
