@@ -7,11 +7,13 @@ order of its rows, so that batches do not matter; the numbers live beside the as
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgpack
 import numpy as np
 import numpy.typing as npt
+
+from consumer.whitening import Whitening
 
 Doubles = npt.NDArray[np.float64]
 
@@ -59,9 +61,11 @@ class Beliefs:
     """Decayed counts of candidate pairs by their log-odds before the prior."""
     shift: float = 0.0
     """Log-odds to add to those of training: the prior of this scope."""
+    whitening: Whitening = field(default_factory=Whitening)
+    """Packed by itself, for it changes rarely and is larger."""
 
     def copy(self) -> "Beliefs":
-        return Beliefs(self.decider, self.rows, list(self.sums), list(self.weights), self.pairs.copy(), self.shift)
+        return replace(self, sums=list(self.sums), weights=list(self.weights), pairs=self.pairs.copy())
 
     def belong(self, decider: str) -> None:
         """Start afresh where another decider was at work: its terms and its log-odds mean something else."""
@@ -120,9 +124,17 @@ class Beliefs:
         return bytes(msgpack.packb([self.decider, self.rows, self.sums, self.weights, pairs, self.shift]))
 
     @classmethod
-    def unpack(cls, packed: bytes) -> "Beliefs":
+    def unpack(cls, packed: bytes, whitening: Whitening | None = None) -> "Beliefs":
         decider, rows, sums, weights, pairs, shift = msgpack.unpackb(packed)
-        return cls(decider, rows, list(sums), list(weights), np.frombuffer(pairs, "<f8").copy(), shift)
+        return cls(
+            decider,
+            rows,
+            list(sums),
+            list(weights),
+            np.frombuffer(pairs, "<f8").copy(),
+            shift,
+            whitening or Whitening(),
+        )
 
 
 def _logit(probability: float) -> float:

@@ -123,8 +123,8 @@ def evaluate(
     found = _cluster(settings, stream, stream.vectors, progress)
     counted = overlap(labelled, found, sources)
     pair_intervals, cube_intervals = counted.intervals(BOOTSTRAP_DRAWS, seed)
-    every = _candidate_pairs(settings, stream)
     fusion = build_fusion(settings, stream.encoders)
+    every = _candidate_pairs(settings, stream, fusion.whitened)
     counts = _counted(every, labelled, sources)
     table, scores = every.take(counts), fusion.scores(every.pairs)[counts]
     same, true_pairs = table.same(labelled), float(counted.true.sum()) / 2
@@ -207,7 +207,7 @@ def _cluster(settings: Settings, stream: _Stream, vectors: Sequence[Outgoing], p
     return view.assignments
 
 
-def _candidate_pairs(settings: Settings, stream: _Stream) -> PairTable:
+def _candidate_pairs(settings: Settings, stream: _Stream, whitened: Sequence[str]) -> PairTable:
     encoders = stream.encoders
     unpacked = [
         unpack(Message(Position(m.topic, 0, 0), m.key, m.value, 0), encoders.fingerprint, encoders.layout.dim)
@@ -215,7 +215,7 @@ def _candidate_pairs(settings: Settings, stream: _Stream) -> PairTable:
     ]
     vectors = [item for item in unpacked if isinstance(item, Vector)]
     maker = new_index(settings, encoders.layout.dim)
-    return candidate_pairs(vectors, encoders.layout, maker, settings.index.neighbours)
+    return candidate_pairs(vectors, encoders.layout, maker, settings.index.neighbours, whitened)
 
 
 def _counted(table: PairTable, truth: Mapping[str, str], sources: Mapping[str, object] | None) -> Bools:

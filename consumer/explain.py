@@ -119,7 +119,7 @@ def _record(path: Path, profile: Profile) -> Record:
 def _judged(settings: Settings, encoders: EncoderSet, one: Vector, other: Vector) -> tuple[Match | None, Match | None]:
     """The decision; and the same with what it rests on, which is not kept of a pair that is different."""
     rows = np.stack([one.values, other.values]).astype(np.float32)
-    similarities = encoders.layout.similarities(rows[:1], rows[1:])
+    similarities = encoders.layout.cosines(rows[:1], rows[1:])
     pair = Comparison(np.zeros(1, np.int64), [other.id], similarities, np.asarray([[one.mask, other.mask]], np.int64))
     fusion = build_fusion(settings, encoders)
     (decided,), (told,) = (fusion.judge(pair, Beliefs(), different=all_of_it) for all_of_it in (False, True))

@@ -18,6 +18,7 @@ from consumer.comparison import Comparison
 from consumer.fusion_spec import LearnedSpec, WeightedSpec
 from consumer.records import Bools, Floats, Halves, Match
 from consumer.terms import terms_of
+from consumer.whitening import Span, Whitening
 
 DECIMALS = 5
 """What decides is rounded here, so that float noise of one batch shape or another decides nothing."""
@@ -49,24 +50,22 @@ class Layout:
         masks = sum((p.astype(np.int64) << i for i, p in enumerate(present)), np.zeros(len(blocks[0]), np.int64))
         return np.concatenate(scaled, axis=1).astype(np.float16), [int(m) for m in masks]
 
-    @property
-    def starts(self) -> list[int]:
-        """The columns at which modalities begin."""
-        return [block.start for block in self.blocks]
+    def spans(self, names: Sequence[str]) -> list[Span]:
+        """Where some modalities lie."""
+        blocks = list(enumerate(zip(self.names, self.blocks, self.weights, strict=True)))
+        return [Span(n, block.start, block.stop, weight) for n, (name, block, weight) in blocks if name in names]
 
-    def similarities(self, left: Floats, right: Floats) -> Floats:
-        """Cosine per modality of n pairs: two float32 [n, dim] → float32 [n, modalities]; 0 where one is missing."""
-        return self.cosines(block_products(left, right, self.starts))
+    def cosines(self, left: Floats, right: Floats, whitening: Whitening | None = None) -> Floats:
+        """Of float32 [..., dim] with another, by modality: float32 [..., modalities]; 0 where one of the two is missing.
 
-    def cosines(self, parts: Floats) -> Floats:
-        """Products of blocks, float32 [n, modalities], as cosines; 0 where one of the two is missing."""
-        return np.round(parts / np.asarray(self.weights, np.float32), DECIMALS)
-
-
-def block_products(left: Floats, right: Floats, starts: Sequence[int]) -> Floats:
-    """Inner products of float32 [..., dim], block by block: float32 [..., blocks]. A pair does not depend on others."""
-    products: Floats = np.add.reduceat(left * right, starts, axis=-1)
-    return products
+        A pair does not depend on others.
+        """
+        starts = [block.start for block in self.blocks]
+        products = np.add.reduceat(left * right, starts, axis=-1)
+        cosines = np.asarray(products / np.asarray(self.weights, np.float32), np.float32)
+        for block in whitening.blocks if whitening else ():
+            cosines[..., block.span.number] = block.cosines(left, right)
+        return np.asarray(np.round(cosines, DECIMALS), np.float32)
 
 
 class Fusion(Protocol):
@@ -74,6 +73,10 @@ class Fusion(Protocol):
 
     @property
     def layout(self) -> Layout: ...
+
+    @property
+    def whitened(self) -> Sequence[str]:
+        """Modalities whose cosines are taken whitened (`consumer.whitening`)."""
 
     @property
     def fingerprint(self) -> str:
@@ -102,6 +105,10 @@ class WeightedFusion:
 
     layout: Layout
     spec: WeightedSpec
+
+    @property
+    def whitened(self) -> Sequence[str]:
+        return self.spec.whitened
 
     @property
     def fingerprint(self) -> str:
@@ -164,6 +171,10 @@ class Decider(Protocol):
         """Whether it weighs how complete the records are: one term more."""
 
     @property
+    def whitened(self) -> Sequence[str]:
+        """Modalities whose cosines it was fitted on whitened."""
+
+    @property
     def expectations(self) -> Expectations: ...
 
     @property
@@ -189,8 +200,12 @@ class LearnedFusion:
     decider: Decider
 
     @property
+    def whitened(self) -> Sequence[str]:
+        return self.decider.whitened
+
+    @property
     def fingerprint(self) -> str:
-        return self.spec.model_dump_json() + self.decider.fingerprint
+        return " ".join([self.spec.model_dump_json(), self.decider.fingerprint, *self.whitened])
 
     def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:
         matches: list[Match | None] = [None] * len(pairs.ids)
@@ -202,21 +217,17 @@ class LearnedFusion:
         duplicate = (log_odds >= round(_logit(self.spec.duplicate), DECIMALS)) & enough
         likely = (log_odds >= round(_logit(self.spec.possible), DECIMALS)) | different
         kept = np.flatnonzero(likely & pairs.present.any(axis=1))
-        columns = log_odds, duplicate, pairs.present, pairs.similarities, terms
         names, modalities = self._names(), self.layout.names
+        cosines = np.round(pairs.similarities[kept].astype(np.float64), 4)
+        columns = log_odds[kept], duplicate[kept], pairs.present[kept], cosines, np.round(terms[kept], 4)
         # as lists: a number taken from an array costs more than all that is done with it
-        for i, logit, same, there, cosines, added in zip(
-            kept.tolist(), *(column[kept].tolist() for column in columns), strict=True
-        ):
-            absent = {name for name, has in zip(modalities, there, strict=True) if not has}
-            named = zip(modalities, cosines, strict=True)
-            matches[i] = Match(
-                id=pairs.ids[i],
-                probability=probability(logit),
-                duplicate=same,
-                similarities={name: round(cosine, 4) for name, cosine in named if name not in absent},
-                contributions={n: round(v, 4) for n, v in zip(names, added, strict=True) if n not in absent},
-            )
+        for i, logit, same, there, near, added in zip(kept.tolist(), *(c.tolist() for c in columns), strict=True):
+            similarities = dict(zip(modalities, near, strict=True))
+            contributions = dict(zip(names, added, strict=True))
+            for name in () if all(there) else [n for n, has in zip(modalities, there, strict=True) if not has]:
+                similarities.pop(name)
+                contributions.pop(name, None)
+            matches[i] = Match(pairs.ids[i], probability(logit), same, similarities, contributions)
         return matches
 
     def scores(self, pairs: Comparison) -> Doubles:

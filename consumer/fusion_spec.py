@@ -1,6 +1,6 @@
 """How a profile says what makes two records one: a weighted mean with thresholds, or a decider that was fitted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -33,6 +33,8 @@ class WeightedSpec(_Spec):
     """Log-odds per unit of score: how sharply the probability turns at `duplicate`."""
     weights: Annotated[Mapping[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
     """Modality → share of the score, others none; without it, the shares that the search goes by."""
+    whitened: Sequence[str] = ()
+    """Modalities in whose cosines what is common in a scope counts for less, once it has records enough to tell."""
 
 
 class LearnedSpec(_Spec):

@@ -34,9 +34,10 @@ from consumer.records import (
     Tick,
 )
 from consumer.routing import route
-from consumer.rows import BLOCK_OFFSETS, Row, blocks, bring_up_to_date, fresh_rows, is_current
+from consumer.rows import BLOCK_OFFSETS, Row, block_of, blocks, bring_up_to_date, fresh_rows, is_current
 from consumer.tally import count_decided, count_owned, count_released
 from consumer.vectors import tick_message, unpack
+from consumer.whitening import Whitening, renewed
 
 STAGE = "match"
 _log = structlog.get_logger()
@@ -81,6 +82,7 @@ class MatchStage:
     ) -> None:
         self._settings = settings
         self._fusion = fusion
+        self._spans = fusion.layout.spans(fusion.whitened)
         self._store = store
         self._snapshots = snapshots
         self._new_index = new_index
@@ -284,6 +286,8 @@ class MatchStage:
         METRICS.stale.inc(len(live) - len(fresh) - len(denied))
         with step(STAGE, "match").time():
             beliefs = scope.beliefs.copy()
+            if block_of(live[0]) > scope.applied // BLOCK_OFFSETS:  # once a block, however it is batched
+                beliefs.whitening = renewed(beliefs.whitening, scope.index, self._spans)
             matches = match_rows(fresh, scope.index, self._fusion, beliefs, self._settings.neighbours)
         self._apply(owned, scope, fresh, matches, beliefs, live[-1].position.offset, denied)
         scope.beliefs = beliefs
@@ -314,7 +318,8 @@ class MatchStage:
             scope.in_doubt = True
             learnt = beliefs.pack() if beliefs.rows > scope.beliefs.rows else None
             outbox = [*decision.update.outbox, *denials(denied)]
-            update = replace(decision.update, beliefs=learnt, outbox=outbox)
+            common = None if beliefs.whitening is scope.beliefs.whitening else beliefs.whitening.pack()
+            update = replace(decision.update, beliefs=learnt, whitening=common, outbox=outbox)
             applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, update, scope.applied)
             scope.in_doubt = False
         count_decided(rows, matches, decision.changes)
@@ -324,8 +329,9 @@ class MatchStage:
     # upkeep
 
     def _beliefs(self, scope: str) -> Beliefs:
-        packed = self._store.beliefs(scope)
-        return Beliefs() if packed is None else Beliefs.unpack(packed)
+        packed, common = self._store.beliefs(scope)
+        whitening = Whitening() if common is None else Whitening.unpack(common, self._spans)
+        return Beliefs(whitening=whitening) if packed is None else Beliefs.unpack(packed, whitening)
 
     def _claim(self, scope: str, owned: OwnedPartition) -> int:
         return self._store.claim(scope, owned.number, owned.epoch)

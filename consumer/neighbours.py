@@ -5,15 +5,17 @@ What earlier rows replaced or erased is left out of what the index finds.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from consumer.beliefs import Beliefs
 from consumer.comparison import Comparison
-from consumer.fusion import DECIMALS, Fusion, Layout, block_products
-from consumer.ports import Hits, VectorIndex
+from consumer.fusion import DECIMALS, Fusion, Layout
+from consumer.ports import Cosines, Hits, VectorIndex
 from consumer.records import Bools, Erasure, Floats, Match, Vector
 from consumer.rows import Row
+from consumer.whitening import Whitening
 
 _AT_ONCE = 64
 """Rows of a batch that are compared with those before them together: few products are made in vain."""
@@ -21,7 +23,7 @@ _AT_ONCE = 64
 
 def match_rows(rows: Sequence[Row], index: VectorIndex, fusion: Fusion, beliefs: Beliefs, k: int) -> list[list[Match]]:
     """Matches of each row, best candidate first; what is no vector has none. The rows count in `beliefs`."""
-    pairs = compare_rows(rows, index, fusion.layout, k)
+    pairs = compare_rows(rows, index, fusion.layout, beliefs.whitening, k)
     matches: list[list[Match]] = [[] for _ in rows]
     for row, match in zip(pairs.rows.tolist(), fusion.judge(pairs, beliefs), strict=True):
         if match is not None:
@@ -29,7 +31,7 @@ def match_rows(rows: Sequence[Row], index: VectorIndex, fusion: Fusion, beliefs:
     return matches
 
 
-def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int) -> Comparison:
+def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, whitening: Whitening, k: int) -> Comparison:
     """Each row beside up to k candidates, scored exactly over the modalities both records have."""
     numbers = [number for number, row in enumerate(rows) if isinstance(row.item, Vector)]
     vectors = [row.item for row in rows if isinstance(row.item, Vector)]
@@ -37,37 +39,38 @@ def compare_rows(rows: Sequence[Row], index: VectorIndex, layout: Layout, k: int
         return Comparison(
             np.zeros(0, np.int64), [], np.zeros((0, len(layout.names)), np.float32), np.zeros((0, 2), np.int64)
         )
-    candidates = _candidates(rows, vectors, index, layout, k)
+    candidates = _candidates(rows, vectors, index, partial(layout.cosines, whitening=whitening), k)
     left = np.repeat(np.arange(len(vectors)), [len(hits.ids) for hits in candidates])
     own = np.asarray([v.mask for v in vectors], np.int64)[left]
     theirs = np.asarray([mask for hits in candidates for mask in hits.masks], np.int64)
     return Comparison(
         rows=np.asarray(numbers, np.int64)[left],
         ids=[record_id for hits in candidates for record_id in hits.ids],
-        similarities=layout.cosines(np.concatenate([hits.parts for hits in candidates])),
+        similarities=np.concatenate([hits.cosines for hits in candidates]),
         masks=np.stack([own, theirs], axis=1),
     )
 
 
 def _candidates(
-    rows: Sequence[Row], vectors: Sequence[Vector], index: VectorIndex, layout: Layout, k: int
+    rows: Sequence[Row], vectors: Sequence[Vector], index: VectorIndex, cosines: Cosines, k: int
 ) -> list[Hits]:
     """Per vector row, up to k candidates by inner product, the older first on ties."""
     queries = np.stack([v.values for v in vectors]).astype(np.float32)
     gone, there = _superseded(rows, len(vectors), index)
     within = np.where(there, _products(queries), -np.inf)
-    candidates = []
-    for i, found in enumerate(index.search(queries, k, layout.starts, len(gone))):
-        hits = found
-        if gone:
-            hits = found.take([n for n, r in enumerate(found.ids) if gone.get(r, len(vectors)) > i][:k])
-        better = np.flatnonzero(within[i, :i] > (hits.scores[-1] if len(hits.ids) == k else -np.inf))
-        if len(better):
-            best = better[np.argsort(-within[i, better], kind="stable")[:k]]
-            parts = block_products(queries[best], queries[i], layout.starts)
-            earlier = [vectors[j] for j in best.tolist()]
-            hits = hits.merged(Hits([v.id for v in earlier], within[i, best], parts, [v.mask for v in earlier]), k)
-        candidates.append(hits)
+    candidates = [
+        # of what is superseded, something else takes the place
+        hits.take([n for n, r in enumerate(hits.ids) if gone.get(r, len(vectors)) > i][:k]) if gone else hits
+        for i, hits in enumerate(index.search(queries, k, cosines, len(gone)))
+    ]
+    least = np.asarray([hits.scores[-1] if len(hits.ids) == k else -np.inf for hits in candidates], np.float32)
+    for i in np.flatnonzero((within > least[:, None]).any(axis=1)).tolist():
+        better = np.flatnonzero(within[i] > least[i])
+        best = better[np.argsort(-within[i, better], kind="stable")[:k]]
+        earlier = [vectors[j] for j in best.tolist()]
+        alike = cosines(queries[best], queries[i])
+        newer = Hits([v.id for v in earlier], within[i, best], alike, [v.mask for v in earlier])
+        candidates[i] = candidates[i].merged(newer, k)
     return candidates
 
 

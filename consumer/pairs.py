@@ -11,6 +11,7 @@ from consumer.neighbours import compare_rows
 from consumer.ports import VectorIndex
 from consumer.records import Bools, Integers, Position, Vector
 from consumer.rows import Row, bring_up_to_date
+from consumer.whitening import Whitening, renewed
 
 _BATCH = 256
 
@@ -43,11 +44,16 @@ class PairTable:
 
 
 def candidate_pairs(
-    vectors: Sequence[Vector], layout: Layout, new_index: Callable[[], VectorIndex], k: int
+    vectors: Sequence[Vector],
+    layout: Layout,
+    new_index: Callable[[], VectorIndex],
+    k: int,
+    whitened: Sequence[str] = (),
 ) -> PairTable:
     """Search for each vector among those before it, scope by scope; the last vector of a record counts."""
     latest = {vector.id: vector for vector in vectors}
     numbers = {record_id: number for number, record_id in enumerate(latest)}
+    spans = layout.spans(whitened)
     scopes: dict[str, list[Vector]] = {}
     for vector in latest.values():
         scopes.setdefault(vector.scope, []).append(vector)
@@ -55,12 +61,13 @@ def candidate_pairs(
     ids: list[str] = []
     similarities, masks = [np.zeros((0, len(layout.names)), np.float32)], [np.zeros((0, 2), np.int64)]
     for members in scopes.values():
-        index = new_index()
+        index, whitening = new_index(), Whitening()
         for start in range(0, len(members), _BATCH):
             part = enumerate(members[start : start + _BATCH], start)
             rows = [Row(vector, Position("", 0, number)) for number, vector in part]
             index.turn_to(start // _BATCH)
-            found = compare_rows(rows, index, layout, k)
+            whitening = renewed(whitening, index, spans)
+            found = compare_rows(rows, index, layout, whitening, k)
             of_rows = np.array([numbers[vector.id] for vector in members[start : start + _BATCH]], np.int64)
             later.append(of_rows[found.rows])
             earlier.append(np.array([numbers[record_id] for record_id in found.ids], np.int64))

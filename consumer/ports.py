@@ -151,6 +151,15 @@ class Remembering(Protocol):
         """Drop them, and overwrite their numbers."""
 
 
+Cosines = Callable[[Floats, Floats], Floats]
+"""float32 [..., dim] with another → [..., modalities]; how alike two vectors are, modality by modality."""
+
+
+def whole(left: Floats, right: Floats) -> Floats:
+    """Vectors as one modality: their inner products, [..., 1]."""
+    return np.asarray(np.einsum("...d,...d->...", left, right)[..., None], np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Hits:
     """What a search found for one query: n records, best first, the older first on ties."""
@@ -158,22 +167,22 @@ class Hits:
     ids: Sequence[str]
     scores: Floats
     """float32 [n], inner products rounded to `fusion.DECIMALS`, so that a tie is a tie whatever the shape of the batch."""
-    parts: Floats
-    """float32 [n, blocks], of what blocks of the vectors each inner product is made up."""
+    cosines: Floats
+    """float32 [n, modalities], as `Cosines` gave them."""
     masks: Sequence[int]
 
     def take(self, places: Sequence[int]) -> "Hits":
         """Some of them, in order."""
         ids, masks = [self.ids[n] for n in places], [self.masks[n] for n in places]
-        return Hits(ids, self.scores[places], self.parts[places], masks)
+        return Hits(ids, self.scores[places], self.cosines[places], masks)
 
     def merged(self, newer: "Hits", k: int) -> "Hits":
         """The best k of these, which are fewer already, and of others that are all newer."""
         if not newer.ids or (len(self.ids) == k and newer.scores[0] <= self.scores[-1]):
             return self
         scores = np.concatenate([self.scores, newer.scores])
-        parts = np.concatenate([self.parts, newer.parts])
-        both = Hits([*self.ids, *newer.ids], scores, parts, [*self.masks, *newer.masks])
+        cosines = np.concatenate([self.cosines, newer.cosines])
+        both = Hits([*self.ids, *newer.ids], scores, cosines, [*self.masks, *newer.masks])
         return both.take(np.argsort(-scores, kind="stable")[:k].tolist())
 
 
@@ -190,11 +199,8 @@ class VectorIndex(Protocol):
     def turn_to(self, block: int) -> None:
         """Before the first row of another block: a time to rebuild what is dear to change row by row."""
 
-    def search(self, queries: Floats, k: int, starts: Sequence[int] = (0,), spare: int = 0) -> Sequence[Hits]:
-        """For each row of float32 [n, dim], up to k hits, and up to `spare` more out of the same candidates.
-
-        `starts` are the columns at which the blocks of a vector begin.
-        """
+    def search(self, queries: Floats, k: int, cosines: Cosines = whole, spare: int = 0) -> Sequence[Hits]:
+        """For each row of float32 [n, dim], up to k hits, and up to `spare` more out of the same candidates."""
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         """Add n new ids. An id that is there already is replaced."""
@@ -204,6 +210,9 @@ class VectorIndex(Protocol):
 
     def vectors(self, ids: Sequence[str]) -> tuple[Floats, Sequence[int]]:
         """float32 [n, dim] and masks of ids that must be there (KeyError otherwise)."""
+
+    def newest(self, count: int) -> Floats:
+        """The vectors that came last, no more than `count`, float32 [n, dim]."""
 
     def save(self, directory: Path) -> None:
         """Write everything into an existing empty directory."""
@@ -321,8 +330,8 @@ class ClusterStore(Protocol):
         records other than those named, their states alone; of the redo queue the first `redo`.
         """
 
-    def beliefs(self, scope: str) -> bytes | None:
-        """What the last update that said anything of it left in `ScopeUpdate.beliefs`."""
+    def beliefs(self, scope: str) -> tuple[bytes | None, bytes | None]:
+        """What the last updates that said anything of it left in `ScopeUpdate.beliefs`, and in `whitening`."""
 
     def apply(
         self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None

@@ -165,9 +165,9 @@ class Profile(_Frozen):
             if wrong := [f for f in m.fields if self.fields[f].type not in readable]:
                 raise ValueError(f"{modality}: {m.encoder} reads {', '.join(sorted(readable))}, not {', '.join(wrong)}")
         for fusion in (self.fusion, *self.alternatives.values()):
-            weighed = set(fusion.weights or ()) if isinstance(fusion, WeightedSpec) else set()
-            if unknown := sorted(weighed - self.modalities.keys()):
-                raise ValueError(f"fusion weights of what is no modality: {', '.join(unknown)}")
+            named = {*(fusion.weights or ()), *fusion.whitened} if isinstance(fusion, WeightedSpec) else set()
+            if unknown := sorted(named - self.modalities.keys()):
+                raise ValueError(f"fusion: what is no modality has a weight or is whitened: {', '.join(unknown)}")
         self._check_quality()
         return self
 

@@ -312,3 +312,5 @@ class ScopeUpdate:
     """Records at the end of the redo queue, unless they stand in it already."""
     beliefs: bytes | None = None
     """What the scope's stream has shown so far (`consumer.beliefs`); None leaves it."""
+    whitening: bytes | None = None
+    """What is common in the scope (`consumer.whitening`), which changes rarely; None leaves it."""

@@ -84,9 +84,14 @@ def is_stale(source: Position, seen: Position | None) -> bool:
     )
 
 
+def block_of(row: Row) -> int:
+    """The number of the block that its offset is in."""
+    return row.position.offset // BLOCK_OFFSETS
+
+
 def blocks(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
     """Rows of a partition by the number of the block that their offsets are in: the same however they are batched."""
-    for number, block in groupby(rows, key=lambda row: row.position.offset // BLOCK_OFFSETS):
+    for number, block in groupby(rows, key=block_of):
         yield number, list(block)
 
 

@@ -48,6 +48,8 @@ class Additive:
     """[c]"""
     quality_slope: float | None
     """None where it does not look at quality."""
+    whitened: Sequence[str] = ()
+    """Modalities whose cosines it was fitted on whitened."""
 
     @property
     def quality(self) -> bool:
@@ -88,6 +90,7 @@ def fit(
     quality: bool = False,
     against: Sequence[str] = (),
     dropped: float = 0.0,
+    whitened: Sequence[str] = (),
 ) -> Additive:
     """Fit on the known pairs of some sets, each weighing the same; a neuron has one weight a modality and no more.
 
@@ -137,7 +140,8 @@ def fit(
     whole[:, :pieces] = slopes * scale
     constants = np.zeros(m) if neuron else _constants(sets, there, whole)
     of_quality = float(of_terms[-1]) if quality and not neuron else None
-    loose = Additive(modalities, crowding, expectations, 0.0, constants, whole, of_terms[: len(crowding)], of_quality)
+    of_crowding = of_terms[: len(crowding)]
+    loose = Additive(modalities, crowding, expectations, 0.0, constants, whole, of_crowding, of_quality, whitened)
     return _with_intercept(loose, sets, there, beyond)
 
 

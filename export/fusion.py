@@ -53,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="count a record's candidates from this cosine on: what has more than usual is common, and says less",
     )
     parser.add_argument(
+        "--whitened",
+        nargs="*",
+        default=[],
+        metavar="MODALITY",
+        help="take its cosines whitened: what is common in a folder, as its records come, counts for less",
+    )
+    parser.add_argument(
         "--quality",
         action="store_true",
         help="look at how complete records are: two that both lack something look alike in what little they have",
@@ -92,8 +99,9 @@ def run(arguments: argparse.Namespace) -> None:
     profile = load_profile(arguments.profile)
     sets, layout = _read(settings, profile, arguments)
     crowding = _crowding(arguments.crowding, layout.names)
-    if unknown := sorted(set(arguments.against) - set(layout.names)):
-        raise ExportError(f"--against {unknown[0]}: the profile's modalities are {', '.join(layout.names)}")
+    for option, given in (("--against", arguments.against), ("--whitened", arguments.whitened)):
+        if unknown := sorted(set(given) - set(layout.names)):
+            raise ExportError(f"{option} {unknown[0]}: the profile's modalities are {', '.join(layout.names)}")
 
     def fitted(on: Sequence[PairSet]) -> Additive:
         return additive.fit(
@@ -106,6 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
             quality=arguments.quality,
             against=arguments.against,
             dropped=arguments.dropped,
+            whitened=arguments.whitened,
         )
 
     folds = [fitted([s for s in sets if s is not one]) for one in sets]
@@ -143,7 +152,8 @@ def _read(settings: Settings, profile: Profile, arguments: argparse.Namespace) -
         made = encoders[model]
         across = folder.name in arguments.across
         maker = new_index(settings, made.layout.dim)
-        sets.append(pair_sets.read(folder, made, maker, settings.index.neighbours, across=across))
+        k, whitened = settings.index.neighbours, arguments.whitened
+        sets.append(pair_sets.read(folder, made, maker, k, across=across, whitened=whitened))
         known = int(sets[-1].known.sum())
         print(
             f"{folder.name}: {len(sets[-1].table.ids)} records, {known} known pairs, {int(sets[-1].same.sum())} matches"
@@ -252,6 +262,7 @@ def _write(
             for (name, similarity), usual in zip(decider.crowding.items(), expected.usual, strict=False)
         ],
         "quality": decider.quality,
+        "whitened": list(decider.whitened),
         "base_rate": expected.base_rate,
         "damping": expected.damping,
         "opset": decider_graph.OPSET,

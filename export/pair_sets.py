@@ -1,7 +1,7 @@
 """Labelled candidate pairs to fit a decider on: a folder of records through the encoders and the search of the service."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,7 @@ def read(
     k: int,
     *,
     across: bool,
+    whitened: Sequence[str] = (),
 ) -> PairSet:
     """Records of `<input>.jsonl`, and what is known of them, from the first of these files that is there.
 
@@ -65,7 +66,7 @@ def read(
     """
     profile = encoders.profile
     values, vectors = _encoded(folder / f"{profile.input}.jsonl", encoders)
-    table = candidate_pairs(vectors, encoders.layout, new_index, k)
+    table = candidate_pairs(vectors, encoders.layout, new_index, k, whitened)
     judged = _judged(folder, profile)
     if judged is not None:
         pairs = zip(table.later.tolist(), table.earlier.tolist(), strict=True)

@@ -138,6 +138,7 @@ class LinearDecider:
     """One, where it looks at quality."""
     expectations: Expectations = field(default_factory=lambda: Expectations([], 0.1, 0.5))
     fingerprint: str = "linear"
+    whitened: Sequence[str] = ()
 
     @property
     def quality(self) -> bool:

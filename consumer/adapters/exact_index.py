@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from consumer.fusion import DECIMALS, block_products
-from consumer.ports import Hits
+from consumer.fusion import DECIMALS
+from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats
 
 
@@ -38,14 +38,14 @@ class ExactIndex:
         self,
         queries: Floats,
         k: int,
-        starts: Sequence[int] = (0,),
+        cosines: Cosines = whole,
         spare: int = 0,
         above: Floats | None = None,
     ) -> list[Hits]:
         """See `consumer.ports.VectorIndex`; of each query, only what scores more than `above`, float32 [n]."""
         used, wanted = len(self._ids), min(k + spare, len(self._slots)) if k else 0
         if not wanted or not len(queries):
-            return [Hits([], np.zeros(0, np.float32), np.zeros((0, len(starts)), np.float32), [])] * len(queries)
+            return [Hits([], np.zeros(0, np.float32), cosines(query[None][:0], query), []) for query in queries]
         products = queries.astype(np.float64) @ self._vectors[:used].T
         scores: Floats = np.round(products, DECIMALS).astype(np.float32)
         holes = [slot for slot, record_id in enumerate(self._ids) if record_id is None]
@@ -59,8 +59,7 @@ class ExactIndex:
             # the lower slot first on ties: it is the older
             best = slots[np.argsort(-row[slots], kind="stable")[:wanted]] if len(slots) else slots
             ids, masks = [str(self._ids[slot]) for slot in best], [self._masks[slot] for slot in best]
-            parts = block_products(self._vectors[best].astype(np.float32), query, starts)
-            hits.append(Hits(ids, row[best], parts, masks))
+            hits.append(Hits(ids, row[best], cosines(self._vectors[best].astype(np.float32), query), masks))
         return hits
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
@@ -88,6 +87,9 @@ class ExactIndex:
         """float64 [dim, dim], the sum over the vectors of each by itself: what their principal axes follow from."""
         used = self._vectors[: len(self._ids)]
         return used.T @ used
+
+    def newest(self, count: int) -> Floats:
+        return self._vectors[list(self._slots.values())[-count:]].astype(np.float32)
 
     def _close_holes(self) -> None:
         slots = list(self._slots.values())

@@ -10,7 +10,7 @@ import orjson
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
 from consumer.adapters.projection import ROWS_PER_AXIS, Projection
-from consumer.ports import Hits
+from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats
 
 _CHUNK = 4096
@@ -47,8 +47,8 @@ class GrowingIndex:
         elif len(self._inner) > self._exact_below:
             self._inner = self._promote(self._inner)
 
-    def search(self, queries: Floats, k: int, starts: Sequence[int] = (0,), spare: int = 0) -> Sequence[Hits]:
-        return self._inner.search(queries, k, starts, spare)
+    def search(self, queries: Floats, k: int, cosines: Cosines = whole, spare: int = 0) -> Sequence[Hits]:
+        return self._inner.search(queries, k, cosines, spare)
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         self._inner.add(ids, vectors, masks)
@@ -58,6 +58,9 @@ class GrowingIndex:
 
     def vectors(self, ids: Sequence[str]) -> tuple[Floats, Sequence[int]]:
         return self._inner.vectors(ids)
+
+    def newest(self, count: int) -> Floats:
+        return self._inner.newest(count)
 
     def _promote(self, exact: ExactIndex) -> HnswIndex:
         graph = HnswIndex(

@@ -15,8 +15,8 @@ import numpy as np
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import RowFile
-from consumer.fusion import DECIMALS, block_products
-from consumer.ports import Hits
+from consumer.fusion import DECIMALS
+from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats, Integers
 
 _AT_ONCE = 32
@@ -70,16 +70,16 @@ class HnswIndex:
 
     # search
 
-    def search(self, queries: Floats, k: int, starts: Sequence[int] = (0,), spare: int = 0) -> list[Hits]:
+    def search(self, queries: Floats, k: int, cosines: Cosines = whole, spare: int = 0) -> list[Hits]:
         if k == 0 or self._alive == 0 or not len(queries):
-            return self._new.search(queries, k, starts, spare)
+            return self._new.search(queries, k, cosines, spare)
         labels = self._nearest(self._projection(queries), min(max(self._options.ef, k), self._alive))
         old: list[Hits] = []
         for first in range(0, len(queries), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
-            old += self._scored(queries[part], labels[part], k + spare, starts)
+            old += self._scored(queries[part], labels[part], k + spare, cosines)
         least = np.asarray([h.scores[-1] if len(h.ids) == k + spare else -np.inf for h in old], np.float32)
-        new = self._new.search(queries, k, starts, spare, least)
+        new = self._new.search(queries, k, cosines, spare, least)
         return [hits.merged(newer, k + spare) for hits, newer in zip(old, new, strict=True)]
 
     def _nearest(self, queries: Floats, k: int) -> Integers:
@@ -94,7 +94,7 @@ class HnswIndex:
             fewer = self._nearest(queries, k // 2) if k > 1 else np.zeros((1, 0), np.int64)
             return np.pad(fewer, ((0, 0), (0, k - fewer.shape[1])), constant_values=-1)
 
-    def _scored(self, queries: Floats, labels: Integers, k: int, starts: Sequence[int]) -> list[Hits]:
+    def _scored(self, queries: Floats, labels: Integers, k: int, cosines: Cosines) -> list[Hits]:
         """The best k of each query's candidates, by the vectors themselves; what is gone is none."""
         vectors, ages = self._rows.vectors(labels), self._rows.ages(labels)
         # each pair by itself, so that no sum depends on the shape of the batch
@@ -103,10 +103,10 @@ class HnswIndex:
         best = np.lexsort((ages, -scores))[:, :k]
         scores, labels = np.take_along_axis(scores, best, 1), np.take_along_axis(labels, best, 1)
         vectors = vectors[np.arange(len(queries))[:, None], best]
-        parts = block_products(vectors, queries[:, None, :], starts)
+        alike = cosines(vectors, queries[:, None, :])
         ids, masks = self._rows.named(labels)
         counts = (scores > -np.inf).sum(axis=1).tolist()
-        return [Hits(ids[i][:n], scores[i, :n], parts[i, :n], masks[i][:n]) for i, n in enumerate(counts)]
+        return [Hits(ids[i][:n], scores[i, :n], alike[i, :n], masks[i][:n]) for i, n in enumerate(counts)]
 
     # rows
 
@@ -129,6 +129,9 @@ class HnswIndex:
     def vectors(self, ids: Sequence[str]) -> tuple[Floats, list[int]]:
         slots = np.asarray([self._slot(record_id) for record_id in ids], np.int64)
         return self._rows.vectors(slots), self._rows.named(slots[None])[1][0]
+
+    def newest(self, count: int) -> Floats:
+        return self._rows.vectors(np.asarray(self._rows.slots()[-count:], np.int64))
 
     def _slot(self, record_id: str) -> int:
         slot = self._rows.find(record_id)

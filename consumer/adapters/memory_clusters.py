@@ -43,6 +43,7 @@ class _Scope:
     redo: dict[str, None] = field(default_factory=dict)
     """In the order in which they were put."""
     beliefs: bytes | None = None
+    whitening: bytes | None = None
 
 
 class MemoryClusters:
@@ -116,8 +117,9 @@ class MemoryClusters:
             waiting=len(held.redo) if redo else 0,
         )
 
-    def beliefs(self, scope: str) -> bytes | None:
-        return self._scopes.get(scope, _Scope()).beliefs
+    def beliefs(self, scope: str) -> tuple[bytes | None, bytes | None]:
+        held = self._scopes.get(scope, _Scope())
+        return held.beliefs, held.whitening
 
     def apply(
         self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None
@@ -135,6 +137,8 @@ class MemoryClusters:
         _patch(held.verdicts, {r: dict(said) or None for r, said in update.verdicts.items()})
         if update.beliefs is not None:
             held.beliefs = update.beliefs
+        if update.whitening is not None:
+            held.whitening = update.whitening
         for record_id in update.redo_dropped:
             held.redo.pop(record_id, None)
         held.redo.update((r, None) for r in update.redo_put if r not in held.redo)
@@ -173,6 +177,7 @@ class MemoryClusters:
             redo=list(held.redo),
             outbox=list(held.outbox.values()),
             beliefs=held.beliefs,
+            whitening=held.whitening,
             erased={record_id: position for record_id, (position, _) in held.erased.items()},
         )
 

@@ -33,6 +33,7 @@ class OnnxDecider:
             terms = spec["crowding"]
             self.crowding: Mapping[str, float] = {str(t["modality"]): float(t["similarity"]) for t in terms}
             self.quality = bool(spec.get("quality"))
+            self.whitened: Sequence[str] = [str(name) for name in spec.get("whitened", ())]
             usual = [float(t["usual"]) for t in terms]
             self.expectations = Expectations(
                 [*usual, *([None] if self.quality else [])], float(spec["base_rate"]), float(spec["damping"])
@@ -40,7 +41,7 @@ class OnnxDecider:
             digest = str(spec["sha256"]["model.onnx"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{folder / 'spec.json'}: {error!r}; export the decider again") from error
-        _check(folder, self.modalities, self.crowding, self.expectations, len(usual))
+        _check(folder, self.modalities, self.crowding, self.whitened, self.expectations, len(usual))
         self._terms = len(self.expectations.usual)
         self.fingerprint = digest
         model = verified(folder / "model.onnx", digest)
@@ -74,12 +75,17 @@ def _read(folder: Path) -> Mapping[str, Any]:
 
 
 def _check(
-    folder: Path, modalities: Sequence[str], crowding: Mapping[str, float], expected: Expectations, terms: int
+    folder: Path,
+    modalities: Sequence[str],
+    crowding: Mapping[str, float],
+    whitened: Sequence[str],
+    expected: Expectations,
+    terms: int,
 ) -> None:
     sound = 0 < expected.base_rate < 1 and 0 <= expected.damping <= 1
-    sound &= len(set(modalities)) == len(modalities) and set(crowding) <= set(modalities)
+    sound &= len(set(modalities)) == len(modalities) and {*crowding, *whitened} <= set(modalities)
     sound &= len(crowding) == terms and all(-1 <= cosine <= 1 for cosine in crowding.values())
     if not sound or not all(usual is None or 0 <= usual < math.inf for usual in expected.usual):
         raise ModelError(
-            f"{folder / 'spec.json'}: base_rate, damping, crowding or modalities make no sense; export the decider again"
+            f"{folder / 'spec.json'}: base_rate, damping, crowding, whitened or modalities make no sense; export the decider again"
         )

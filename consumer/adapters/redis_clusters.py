@@ -200,9 +200,9 @@ class RedisClusters:
             waiting=int(queue[1]) if redo else 0,
         )
 
-    def beliefs(self, scope: str) -> bytes | None:
-        found: bytes | None = self._redis.execute("HGET", self._names(scope).head, layout.BELIEFS)
-        return found
+    def beliefs(self, scope: str) -> tuple[bytes | None, bytes | None]:
+        beliefs, whitening = self._redis.execute("HMGET", self._names(scope).head, layout.BELIEFS, layout.WHITENING)
+        return beliefs, whitening
 
     def apply(
         self, scope: str, partition: int, epoch: int, offset: int, update: ScopeUpdate, after: int | None = None

@@ -49,7 +49,8 @@ class RedisInventory:
 
     def contents(self, scope: str) -> Contents:
         names = layout.Names(self._prefix, self._profile, scope, self._key)
-        found = Contents(applied=self._applied(names), beliefs=self._redis.execute("HGET", names.head, layout.BELIEFS))
+        found = Contents(applied=self._applied(names))
+        found.beliefs, found.whitening = self._redis.execute("HMGET", names.head, layout.BELIEFS, layout.WHITENING)
         found.records = {r: layout.state(value) for r, value in self._hash(names.records)}
         found.assignments = {r: value.decode() for r, value in self._hash(names.assignments)}
         found.verdicts = {r: layout.verdicts(r, value) for r, value in self._hash(names.verdicts)}
@@ -125,7 +126,7 @@ class RedisInventory:
 
     def _applied(self, names: layout.Names) -> dict[int, int]:
         head: Mapping[bytes, bytes] = self._redis.execute("HGETALL", names.head)
-        fields = ((name.decode().partition(":"), value) for name, value in head.items() if name != b"beliefs")
+        fields = ((name.decode().partition(":"), value) for name, value in head.items())
         return {int(partition): int(value) for (name, _, partition), value in fields if name == "applied"}
 
     def _hash(self, name: str) -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,7 @@
 
 All keys of a scope carry one hash tag, hence live in one slot, under `<prefix>:{<profile>/<scope>}:`
 
-    head               hash    epoch, seq (of the outbox), redo (puts ever), beliefs, applied:<partition> → offset
+    head               hash    epoch, seq (of the outbox), redo (puts ever), beliefs, whitening, applied:<partition> → offset
     records            hash    record → [topic, partition, offset, born_ms, quality]
     assignments        hash    record → cluster: the lookup that others may read
     clusters           hash    cluster → {version, founded_ms, exemplar} or {version, merged_into, retired: true}
@@ -39,7 +39,7 @@ from consumer.records import (
 
 FIELDS = 4_000
 """In one command of a script: Lua passes at most 8,000 arguments to a call."""
-BELIEFS = "beliefs"
+BELIEFS, WHITENING = "beliefs", "whitening"
 """Field of `head`."""
 
 
@@ -95,6 +95,8 @@ class Writes:
         self._drop(names.verdicts, update.verdicts.keys() - said.keys())
         if update.beliefs is not None:
             self._add("HSET", names.head, BELIEFS, update.beliefs)
+        if update.whitening is not None:
+            self._add("HSET", names.head, WHITENING, update.whitening)
         for record_id, position in update.erased.items():
             expiry = () if erased_ttl_seconds is None else ("EX", erased_ttl_seconds)
             self._add("SET", names.erased(record_id), orjson.dumps(_flat(position)), *expiry)

@@ -23,6 +23,7 @@ class Contents:
     redo: list[str] = field(default_factory=list)
     outbox: list[OutboxEntry] = field(default_factory=list)
     beliefs: bytes | None = None
+    whitening: bytes | None = None
     erased: dict[str, Position] = field(default_factory=dict)
     """Records whose late copies are recognised. Redis, which keeps digests of their ids, cannot tell: empty there."""
     strays: list[str] = field(default_factory=list)

@@ -55,7 +55,9 @@ def _part(contents: Contents, edges: Sequence[Evidence], i: int, count: int) -> 
 
 def _last(update: ScopeUpdate, contents: Contents, outbox: Sequence[OutboxEntry]) -> ScopeUpdate:
     """With what is small, or orders itself."""
-    return replace(update, outbox=outbox, redo_put=contents.redo, beliefs=contents.beliefs)
+    return replace(
+        update, outbox=outbox, redo_put=contents.redo, beliefs=contents.beliefs, whitening=contents.whitening
+    )
 
 
 def _slice(values: Mapping[str, _T], i: int, count: int) -> dict[str, _T]:

@@ -118,7 +118,7 @@ def _at(place: Site, fill: Fill, size: int, plan: Plan, progress: Callable[[str]
     progress(f"{size} records: the match stage")
     # before the stream: its snapshots are newer than what the stores here know
     asking = store_parts(place, fill, vectors[:count], SKIP)
-    matched = [_match(place, fill, vectors[number * count :][:count]) for number in range(plan.rounds)]
+    matched = [_match(place, fill, vectors[: (number + 1) * count], number * count) for number in range(plan.rounds)]
     topics = place.settings.topics
     events = [message for topic in (topics.events, topics.clusters, topics.possible) for message in place.read(topic)]
     told = [Outgoing(f"{profile.input}.dlq", message.key, message.value) for message in events]
@@ -163,10 +163,15 @@ def _encode(place: Site, number: int, count: int) -> tuple[Cost, Mapping[str, Co
     return stream, encode_parts(place, _received(others))
 
 
-def _match(place: Site, fill: Fill, vectors: Sequence[Message]) -> tuple[Cost, Mapping[str, float], Mapping[str, Cost]]:
-    """A round: the parts over some vectors, then the stream, which comes to the same ones; and its steps."""
-    parts = {**index_parts(place, fill, vectors, SKIP), **decider_part(place)}
-    stream, steps = match_stream(place, len(vectors), SKIP)
+def _match(
+    place: Site, fill: Fill, vectors: Sequence[Message], earlier: int
+) -> tuple[Cost, Mapping[str, float], Mapping[str, Cost]]:
+    """A round: the parts over some vectors, then the stream, which comes to the same ones; and its steps.
+
+    The first `earlier` were those of earlier rounds: they are in the stream's index, and so in that of the parts.
+    """
+    parts = {**index_parts(place, fill, vectors, earlier + SKIP), **decider_part(place)}
+    stream, steps = match_stream(place, len(vectors) - earlier, SKIP)
     return stream, {cost.step: 1000 * cost.milliseconds_per_record for cost in steps}, parts
 
 

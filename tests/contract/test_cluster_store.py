@@ -196,22 +196,23 @@ def test_a_batch_is_applied_once_per_partition_and_offset(store: ClusterStore) -
 
 def test_beliefs_are_what_the_last_update_that_has_any_left(store: ClusterStore) -> None:
     epoch = claimed(store)
-    assert store.beliefs(SCOPE) is None
+    assert store.beliefs(SCOPE) == (None, None)
     assert store.apply(SCOPE, PARTITION, epoch, 0, update())
-    assert store.beliefs(SCOPE) is None
+    assert store.beliefs(SCOPE) == (None, None)
     every_byte = bytes(range(256))
-    assert store.apply(SCOPE, PARTITION, epoch, 1, update(beliefs=every_byte))
+    assert store.apply(SCOPE, PARTITION, epoch, 1, update(beliefs=every_byte, whitening=every_byte[::-1]))
     assert store.apply(SCOPE, PARTITION, epoch, 2, update(records={"r": record()}))
     assert not store.apply(SCOPE, PARTITION, epoch, 2, update(beliefs=b"a batch that came twice"))
-    assert store.beliefs(SCOPE) == every_byte
+    assert store.beliefs(SCOPE) == (every_byte, every_byte[::-1])
 
     newer = claimed(store)
     with pytest.raises(FencedError):
         store.apply(SCOPE, PARTITION, epoch, 3, update(beliefs=b"of a zombie"))
-    assert store.beliefs(SCOPE) == every_byte
+    assert store.beliefs(SCOPE) == (every_byte, every_byte[::-1])
     assert store.apply(SCOPE, PARTITION, newer, 3, update(beliefs=b""))
-    assert store.beliefs(SCOPE) == b""
-    assert store.beliefs("another scope") is None
+    assert store.apply(SCOPE, PARTITION, newer, 4, update(whitening=b"anew"))
+    assert store.beliefs(SCOPE) == (b"", b"anew")
+    assert store.beliefs("another scope") == (None, None)
 
 
 # reading back

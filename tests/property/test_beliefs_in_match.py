@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer import beliefs as numbers
+from consumer import match, rows, whitening
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.beliefs import Beliefs, Expectations
 from consumer.errors import StoreError
@@ -19,6 +20,7 @@ from consumer.fusion import LearnedFusion
 from consumer.fusion_spec import LearnedSpec
 from consumer.match import MatchStage
 from consumer.records import Message, Outgoing, ScopeUpdate
+from consumer.whitening import Whitening
 from tests.factories import LinearDecider
 from tests.property.test_match import (
     CUTS,
@@ -43,7 +45,14 @@ from tests.property.test_match import (
 
 SPEC = LearnedSpec(kind="learned", model="linear", duplicate=0.7, possible=0.2, min_evidence=0.7)
 DECIDER = LinearDecider(
-    ["name", "city"], [12.0, 3.0], [-4.0, -1.0], {"name": 0.6}, [-0.5], [2.0], Expectations([0.4, None], 0.2, 1.0)
+    ["name", "city"],
+    [12.0, 3.0],
+    [-4.0, -1.0],
+    {"name": 0.6},
+    [-0.5],
+    [2.0],
+    Expectations([0.4, None], 0.2, 1.0),
+    whitened=["name"],
 )
 FEWER = settings(EXAMPLES, max_examples=120)
 
@@ -53,6 +62,10 @@ def _small_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numbers, "_STEP_ROWS", 3)
         patch.setattr(numbers, "_PRIOR_STRENGTH", 2)
+        patch.setattr(whitening, "LEAST_ROWS", 2)
+        patch.setattr(whitening, "_STRENGTH", 1)
+        for module in (rows, match):
+            patch.setattr(module, "BLOCK_OFFSETS", 3)
         yield
 
 
@@ -67,8 +80,12 @@ def held(store: MemoryClusters) -> Mapping[str, Any]:
 def test_the_prior_moves_within_such_a_stream() -> None:
     store = MemoryClusters()
     play([Put(f"r{i}", "maria garcia", "madrid", i) for i in range(12)], store, fusion=learned())
-    packed = store.beliefs(SCOPE)
+    packed, common = store.beliefs(SCOPE)
     assert packed is not None
+    assert common is not None
+    assert Whitening.unpack(common, learned().layout.spans(["name"])).rows == 6, (
+        "before the seventh of twelve, and not twice"
+    )
     believed = Beliefs.unpack(packed)
     assert believed.rows == 11, "the first record met nobody"
     assert believed.shift > 0.5
@@ -162,7 +179,7 @@ def test_another_decider_starts_afresh_on_the_same_store(steps: list[Step], cuts
     first = new_stage(store, fusion=learned())
     first.assigned(0, len(messages))
     feed(first, messages[: len(steps) // 2], cuts)
-    learned_before = store.beliefs(SCOPE)
+    learned_before, _ = store.beliefs(SCOPE)
 
     usual = Expectations([0.4, 0.4, None], 0.2, 1.0)
     two = replace(
@@ -175,6 +192,7 @@ def test_another_decider_starts_afresh_on_the_same_store(steps: list[Step], cuts
     second = new_stage(store, fusion=replace(learned(), decider=two))
     second.assigned(0, len(messages))
     feed(second, messages, cuts)
-    if (packed := store.beliefs(SCOPE)) != learned_before and packed is not None:
+    packed, _ = store.beliefs(SCOPE)
+    if packed is not None and packed != learned_before:
         believed = Beliefs.unpack(packed)
         assert (believed.decider, len(believed.sums)) == ("two", 3)

@@ -70,7 +70,7 @@ def test_a_fused_product_is_the_weighted_sum_of_cosines(seed: int, n: int) -> No
 def test_the_cosine_of_each_modality_is_recovered(seed: int, n: int) -> None:
     made, present = blocks(2 * n, seed, 0.7)
     values = LAYOUT.fuse(made, present)[0].astype(np.float32)
-    found = LAYOUT.similarities(values[:n], values[n:])
+    found = LAYOUT.cosines(values[:n], values[n:])
     wanted = np.stack([(b[:n] * b[n:]).sum(axis=1) for b in made], axis=1)
     assert np.allclose(found, wanted, atol=HALF)
     assert not found[~(np.stack(present, axis=1)[:n] & np.stack(present, axis=1)[n:])].any()
@@ -83,10 +83,10 @@ def test_a_row_is_the_same_in_any_batch(seed: int, n: int) -> None:
     rows, shared = values.astype(np.float32), np.asarray(masks[:n]) & np.asarray(masks[n:])
     loose = WeightedFusion(LAYOUT, WeightedSpec(duplicate=0.2, possible=0.01, slope=20, min_evidence=0.5))
     ids = [f"r{i}" for i in range(n)]
-    together = LAYOUT.similarities(rows[:n], rows[n:])
+    together = LAYOUT.cosines(rows[:n], rows[n:])
     judged = decide(loose, ids, together, shared)
     for i in range(n):
-        single = LAYOUT.similarities(rows[i : i + 1], rows[n + i : n + i + 1])
+        single = LAYOUT.cosines(rows[i : i + 1], rows[n + i : n + i + 1])
         assert np.array_equal(single[0], together[i])
         assert decide(loose, ids[i : i + 1], single, shared[i : i + 1]) == [judged[i]]
         alone, mask = LAYOUT.fuse([b[i : i + 1] for b in made], [p[i : i + 1] for p in present])

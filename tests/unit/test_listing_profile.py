@@ -42,7 +42,7 @@ def judged(encoders: EncoderSet, left: Mapping[str, object], right: Mapping[str,
         made.append(record)
     a, b = encoders.encode(made)
     rows = np.stack([a.values, b.values]).astype(np.float32)
-    similarities = encoders.layout.similarities(rows[:1], rows[1:])
+    similarities = encoders.layout.cosines(rows[:1], rows[1:])
     pair = Comparison(np.zeros(1, np.int64), ["other"], similarities, np.array([[a.mask, b.mask]], np.int64))
     return build_fusion(SETTINGS, encoders).judge(pair, Beliefs())[0]
 

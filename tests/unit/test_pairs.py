@@ -52,7 +52,7 @@ def test_with_every_candidate_it_holds_every_pair_scored_as_it_is(encoders: Enco
     assert found.keys() == set(combinations(range(COUNT), 2))
     for (a, b), (similarities, shared) in list(found.items())[:500]:
         left, right = (vectors[n].values.astype(np.float32)[None] for n in (a, b))
-        np.testing.assert_array_equal(similarities, encoders.layout.similarities(left, right)[0])
+        np.testing.assert_array_equal(similarities, encoders.layout.cosines(left, right)[0])
         assert shared == vectors[a].mask & vectors[b].mask
 
 

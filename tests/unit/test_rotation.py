@@ -97,7 +97,7 @@ def test_vectors_that_travel_keep_every_similarity() -> None:
     assert abs(before - after).max() > 0.1
     layout = plain.layout
     for row in range(80):
-        first, second = (layout.similarities(np.broadcast_to(v[row], v.shape), v) for v in (before, after))
+        first, second = (layout.cosines(np.broadcast_to(v[row], v.shape), v) for v in (before, after))
         np.testing.assert_allclose(first, second, atol=HALF)
     assert [v.mask for v in plain.encode(records(80))] == [v.mask for v in turned.encode(records(80))]
 
