@@ -38,6 +38,7 @@ class Searchable(Protocol):
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None: ...
     def remove(self, ids: Sequence[str]) -> None: ...
     def vectors(self, ids: Sequence[str]) -> tuple[Floats, Sequence[int]]: ...
+    def newest(self, count: int) -> Floats: ...
 
 
 Maker = Callable[[], Searchable]
@@ -292,6 +293,17 @@ def test_masks_and_vectors_come_back_in_the_order_asked(index: Searchable) -> No
     assert vectors.dtype == np.float32
     assert np.array_equal(vectors, rows[[69, 0, 33, 0]])
     assert list(masks) == [69 % 32, 0, 1, 0]
+
+
+def test_the_newest_are_those_that_came_last(index: Searchable) -> None:
+    vectors = unit_rows(80, DIM, seed=4)
+    index.add([f"r{i}" for i in range(80)], vectors, [1] * 80)
+    index.remove(["r79"])
+    index.add(["r3"], vectors[3:4], [1])
+    assert sorted(index.newest(3).tolist()) == sorted(vectors[[77, 78, 3]].tolist())
+    assert len(index.newest(1_000)) == 79
+    index.remove([f"r{i}" for i in range(80)])
+    assert index.newest(3).shape == (0, DIM)
 
 
 def test_promotion_loses_nothing() -> None:

@@ -66,7 +66,8 @@ def export(folders: Sequence[Path], out: Path, *more: str) -> int:
 def exported(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models")
     crowding = ["--crowding", "name=0.6", "city=0.9"]
-    assert export([data / "one", data / "two", data / "three"], out, *crowding, "--quality") == 0
+    more = [*crowding, "--quality", "--whitened", "name"]
+    assert export([data / "one", data / "two", data / "three"], out, *more) == 0
     return out / "ours"
 
 
@@ -82,6 +83,7 @@ def test_the_spec_says_what_was_fitted_and_what_it_is_worth(exported: Path, data
     assert [(t["modality"], t["similarity"]) for t in spec["crowding"]] == [("name", 0.6), ("city", 0.9)]
     assert all(term["usual"] > 0 for term in spec["crowding"])
     assert spec["quality"] is True
+    assert spec["whitened"] == ["name"]
     assert 0 < spec["base_rate"] < 0.5
     assert spec["training"].keys() == {"one", "two", "three"}
     assert all(0 < t["matches"] < t["pairs"] for t in spec["training"].values())
@@ -317,6 +319,7 @@ def test_two_folders_of_one_name_cannot_be_told_apart(data: Path, tmp_path: Path
         (["--crowding", "name=nan"], "MODALITY=COSINE"),
         (["--across", "four"], "four"),
         (["--against", "shoe"], "modalities are name, city, behaviour, device"),
+        (["--whitened", "shoe"], "--whitened shoe: the profile's modalities are name, city, behaviour, device"),
         (["--damping", "1.5"], "--damping 1.5"),
         (["--damping", "-1"], "--damping -1"),
         (["--damping", "nan"], "--damping nan"),

@@ -121,6 +121,8 @@ NAME = {"modality": "name", "similarity": 0.75, "usual": 0.5}
         (change("crowding", [NAME, {**NAME, "modality": "city", "usual": -1}]), "make no sense.*export"),
         (change("crowding", [NAME, {"modality": "city"}]), "spec.json.*similarity.*export"),
         (change("crowding", "name"), "spec.json.*export"),
+        (change("whitened", ["shoe"]), "make no sense.*export"),
+        (change("whitened", 7), "spec.json.*export"),
         (change("quality", None), "export the decider again|failed on"),
         *((change("base_rate", value), "make no sense.*export") for value in (0, 1, -0.1, 7)),
         *((change("damping", value), "make no sense.*export") for value in (-0.1, 1.1)),

@@ -1,5 +1,6 @@
 """The table of candidate pairs, beside all pairs compared one by one."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -33,8 +34,10 @@ def vectors(encoders: EncoderSet) -> list[Vector]:
     return encoders.encode([record for record in records if isinstance(record, Record)])
 
 
-def table(encoders: EncoderSet, vectors: list[Vector], k: int = COUNT) -> PairTable:
-    return candidate_pairs(vectors, encoders.layout, lambda: GrowingIndex(encoders.layout.dim, 2 * COUNT, OPTIONS), k)
+def table(encoders: EncoderSet, vectors: list[Vector], k: int = COUNT, whitened: Sequence[str] = ()) -> PairTable:
+    return candidate_pairs(
+        vectors, encoders.layout, lambda: GrowingIndex(encoders.layout.dim, 2 * COUNT, OPTIONS), k, whitened
+    )
 
 
 def test_with_every_candidate_it_holds_every_pair_scored_as_it_is(encoders: EncoderSet, vectors: list[Vector]) -> None:
@@ -54,6 +57,15 @@ def test_with_every_candidate_it_holds_every_pair_scored_as_it_is(encoders: Enco
         left, right = (vectors[n].values.astype(np.float32)[None] for n in (a, b))
         np.testing.assert_array_equal(similarities, encoders.layout.cosines(left, right)[0])
         assert shared == vectors[a].mask & vectors[b].mask
+
+
+def test_whitened_cosines_are_of_those_that_came_before(encoders: EncoderSet, vectors: list[Vector]) -> None:
+    plain, whitened = table(encoders, vectors).pairs, table(encoders, vectors, whitened=["name"]).pairs
+    assert plain.ids == whitened.ids
+    np.testing.assert_array_equal(plain.similarities[:, 1:], whitened.similarities[:, 1:])
+    changed = plain.similarities[:, 0] != whitened.similarities[:, 0]
+    assert not changed[plain.rows < 256].any(), "it is learnt at the turn of a block"
+    assert changed[plain.rows >= 256].mean() > 0.9
 
 
 def test_a_record_meets_its_best_candidates_among_those_before_it(encoders: EncoderSet, vectors: list[Vector]) -> None:
