@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from consumer.beliefs import Beliefs
 from consumer.comparison import Comparison
@@ -64,14 +65,23 @@ def _candidates(
         for i, hits in enumerate(index.search(queries, k, cosines, len(gone)))
     ]
     least = np.asarray([hits.scores[-1] if len(hits.ids) == k else -np.inf for hits in candidates], np.float32)
-    for i in np.flatnonzero((within > least[:, None]).any(axis=1)).tolist():
-        better = np.flatnonzero(within[i] > least[i])
-        best = better[np.argsort(-within[i, better], kind="stable")[:k]]
-        earlier = [vectors[j] for j in best.tolist()]
-        alike = cosines(queries[best], queries[i])
-        newer = Hits([v.id for v in earlier], within[i, best], alike, [v.mask for v in earlier])
+    better = within > least[:, None]
+    joined = np.flatnonzero(better.any(axis=1))
+    best = [_best(within[i], np.flatnonzero(better[i]), k) for i in joined]
+    if best:
+        alike = cosines(queries[np.concatenate(best)], np.repeat(queries[joined], [len(b) for b in best], axis=0))
+    end = 0
+    for i, chosen in zip(joined.tolist(), best, strict=True):
+        earlier = [vectors[j] for j in chosen.tolist()]
+        start, end = end, end + len(chosen)
+        newer = Hits([v.id for v in earlier], within[i, chosen], alike[start:end], [v.mask for v in earlier])
         candidates[i] = candidates[i].merged(newer, k)
     return candidates
+
+
+def _best(scores: Floats, places: npt.NDArray[np.intp], k: int) -> npt.NDArray[np.intp]:
+    """The k of these places with the highest scores, the earlier first on ties."""
+    return places[np.argsort(-scores[places], kind="stable")[:k]]
 
 
 def _products(vectors: Floats) -> Floats:

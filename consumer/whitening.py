@@ -10,6 +10,7 @@ It is learnt at the turns of blocks, when a scope has twice the records of the l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -54,13 +55,11 @@ class Block:
 
     def cosines(self, left: Floats, right: Floats) -> Doubles:
         """Of float32 [..., dim] with another, float64 [...]; 0 where one of the two is missing."""
-        ours, theirs = (np.asarray(v[..., self.span.start : self.span.stop], np.float64) for v in (left, right))
-        along, across = ours @ self.directions, theirs @ self.directions
-        ours_less, theirs_less = along * self.gains, across * self.gains
-        squares = (_inner(ours, ours) + _inner(along, ours_less)) * (
-            _inner(theirs, theirs) + _inner(across, theirs_less)
-        )
-        products = _inner(ours, theirs) + _inner(ours_less, across)
+        ours, theirs = (v[..., self.span.start : self.span.stop] for v in (left, right))
+        along, across = (v.astype(np.float64) @ self.directions for v in (ours, theirs))
+        less, lesser = along * self.gains, across * self.gains
+        squares = (_inner(ours, ours) + _inner(along, less)) * (_inner(theirs, theirs) + _inner(across, lesser))
+        products = _inner(ours, theirs) + _inner(less, across)
         found = np.divide(products, np.sqrt(np.maximum(squares, 0)), out=np.zeros_like(products), where=squares > 0)
         return np.clip(found, -1, 1)
 
@@ -115,7 +114,8 @@ def _block(vectors: Floats, span: Span) -> Block:
     return Block(span, kept.astype(np.float64), np.round(sizes[count:].mean() / sizes[:count] - 1, 6))
 
 
-def _inner(left: Doubles, right: Doubles) -> Doubles:
+def _inner(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Doubles:
+    """Each pair by itself, so that no sum depends on the shape of the batch."""
     return np.asarray(np.einsum("...d,...d->...", left, right), np.float64)
 
 

@@ -9,6 +9,9 @@ from consumer.fusion import DECIMALS
 from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats
 
+_AT_ONCE = 32
+"""Queries that are compared with their best together: more would leave the processor's cache."""
+
 
 class ExactIndex:
     """Vectors in arrival order; a removed one leaves a hole that is closed when holes are many.
@@ -54,13 +57,28 @@ class ExactIndex:
         better = scores >= cut[:, None]
         if above is not None:
             better &= scores > above[:, None]
-        hits = []
-        for query, row, slots in zip(queries, scores, map(np.flatnonzero, better), strict=True):
-            # the lower slot first on ties: it is the older
-            best = slots[np.argsort(-row[slots], kind="stable")[:wanted]] if len(slots) else slots
-            ids, masks = [str(self._ids[slot]) for slot in best], [self._masks[slot] for slot in best]
-            hits.append(Hits(ids, row[best], cosines(self._vectors[best].astype(np.float32), query), masks))
+        # the lower slot first on ties: it is the older
+        best = [
+            slots[np.argsort(-row[slots], kind="stable")[:wanted]] if len(slots) else slots
+            for row, slots in zip(scores, map(np.flatnonzero, better), strict=True)
+        ]
+        hits: list[Hits] = []
+        for start in range(0, len(queries), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            hits += self._compared(queries[part], scores[part], best[part], cosines)
         return hits
+
+    def _compared(
+        self, queries: Floats, scores: Floats, best: Sequence[npt.NDArray[np.intp]], cosines: Cosines
+    ) -> list[Hits]:
+        counts, slots = [len(one) for one in best], np.concatenate(best)
+        alike = cosines(self._vectors[slots].astype(np.float32), np.repeat(queries, counts, axis=0))
+        ids, masks = [str(self._ids[slot]) for slot in slots], [self._masks[slot] for slot in slots]
+        ends = np.cumsum(counts).tolist()
+        return [
+            Hits(ids[end - n : end], row[one], alike[end - n : end], masks[end - n : end])
+            for row, one, n, end in zip(scores, best, counts, ends, strict=True)
+        ]
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         self.remove(ids)

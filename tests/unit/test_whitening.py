@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer import whitening as module
-from consumer.adapters.exact_index import ExactIndex
+from consumer.adapters.growing_index import GrowingIndex
+from consumer.adapters.hnsw_index import HnswOptions
 from consumer.fusion import Layout
 from consumer.records import Floats
 from consumer.whitening import LEAST_ROWS, Doubles, Whitening, renewed
@@ -31,8 +32,8 @@ def population(n: int, seed: int = 1, common: float = 1.0) -> Doubles:
     return np.asarray(common * COMMON + own / np.linalg.norm(own, axis=1, keepdims=True), np.float64)
 
 
-def index_of(vectors: Floats) -> ExactIndex:
-    index = ExactIndex(LAYOUT.dim)
+def index_of(vectors: Floats) -> GrowingIndex:
+    index = GrowingIndex(LAYOUT.dim, 10_000, HnswOptions())
     index.add([f"r{i}" for i in range(len(vectors))], vectors, [3] * len(vectors))
     return index
 
