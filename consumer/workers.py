@@ -1,5 +1,6 @@
 """The two stages as loops over Kafka, with the clients and stores that each owns."""
 
+import gc
 import threading
 import time
 import uuid
@@ -25,6 +26,9 @@ class KafkaWorker:
         self.loop = loop
         self.standby = standby
         self._close = close
+        # Modules and models stay as long as the process: a full collection that looks at them again stands still for .1 s.
+        gc.collect()
+        gc.freeze()
 
     def close(self) -> None:
         """Leave the group (the matcher writes its snapshots then), and disconnect."""

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +13,10 @@ from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import as_floats
 from consumer.fusion import LearnedFusion
 from consumer.indexes import build_snapshots
-from consumer.ports import ClusterStore
+from consumer.ports import ClusterStore, Cosines
 from consumer.records import Floats, Halves, Integers, Message, Vector
 from consumer.vectors import unpack
+from consumer.whitening import Whitening, renewed
 from consumer.wiring import build_fusion, build_match_stage, build_store
 from loadtest.ceiling.clock import BATCH, Clock, Cost, batches
 from loadtest.ceiling.fill import Fill
@@ -31,7 +33,7 @@ def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) 
     """The costs of unpacking and of the index, batch by batch.
 
     Of hnswlib search and add, with vectors as the index shortens them; beside it the products of whole vectors, which score
-    the candidates that it finds.
+    the candidates that it finds, and the cosines of the best of them, modality by modality.
     """
     layout, options = site.encoders.layout, fill.options
     with tempfile.TemporaryDirectory(dir=site.folder) as name:
@@ -42,6 +44,9 @@ def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) 
         graph.load_index(str(Path(name) / "graph.bin"), max_elements=2 * len(fill.index) + len(messages))
         whole = np.memmap(Path(name) / "vectors.bin", "<f2", "r").reshape(-1, layout.dim).view(np.ndarray)
     graph.set_ef(options.ef)
+    fusion = build_fusion(site.settings, site.encoders)
+    cosines = partial(layout.cosines, whitening=renewed(Whitening(), fill.index, layout.spans(fusion.whitened)))
+    best = site.settings.index.neighbours
     clock, label = Clock(), 2 * len(fill.index)
     for number, batch in enumerate(batches(messages)):
         timed = clock if number * BATCH >= skip else Clock()
@@ -53,6 +58,8 @@ def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) 
             labels, _ = graph.knn_query(queries, options.ef, num_threads=options.threads)
         with timed.part("whole vectors: score candidates"):
             _score(whole, labels % len(whole), vectors)
+        with timed.part("whole vectors: cosines of the best"):
+            _compare(whole, labels[:, :best] % len(whole), vectors, cosines)
         with timed.part("hnswlib: add"):
             graph.add_items(queries, np.arange(label, label + len(queries)), num_threads=1)
         label += len(queries)
@@ -63,6 +70,12 @@ def _score(whole: Halves, labels: Integers, queries: Floats) -> None:
     for start in range(0, len(queries), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         np.einsum("qcd,qd->qc", as_floats(np.take(whole, labels[part], axis=0)), queries[part])
+
+
+def _compare(whole: Halves, labels: Integers, queries: Floats, cosines: Cosines) -> None:
+    for start in range(0, len(queries), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        cosines(as_floats(whole[labels[part]]), queries[part, None, :])
 
 
 def decider_part(site: Site, rounds: int = 20) -> Mapping[str, Cost]:
