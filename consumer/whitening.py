@@ -100,10 +100,11 @@ def renewed(whitening: Whitening, index: VectorIndex, spans: Sequence[Span]) -> 
     if not spans or not whitening.due(len(index)):
         return whitening
     vectors = index.newest(MOST_ROWS)
-    return Whitening(len(index), [_block(vectors[:, span.start : span.stop], span) for span in spans])
+    return Whitening(len(index), [learnt(vectors[:, span.start : span.stop], span) for span in spans])
 
 
-def _block(vectors: Floats, span: Span) -> Block:
+def learnt(vectors: Floats, span: Span) -> Block:
+    """From the block's columns of some vectors, float32 [n, width]."""
     there = np.asarray(vectors[np.any(vectors, axis=1)], np.float64)
     width = span.stop - span.start
     moments = there.T @ there / span.weight + _STRENGTH * np.eye(width) / width

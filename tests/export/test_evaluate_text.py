@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consumer.whitening import Span, learnt
 from export.errors import ExportError
 
 NEEDED = ("torch", "onnx", "faker", "sklearn")
@@ -163,6 +164,16 @@ def test_a_finished_model_says_what_it_saw(data: Path, tmp_path: Path, capsys: p
     printed = capsys.readouterr().out
     assert "| febrl1 * |" in printed
     assert "| fake1000 |" in printed
+
+
+def test_whitened_rows_have_the_cosines_of_a_matcher_that_has_seen_them_all() -> None:
+    text = importlib.import_module("export.evaluate.text")
+    rows = np.random.default_rng(1).standard_normal((300, 24)) + 2 * np.eye(24)[0]
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    block = learnt(unit, Span(0, 0, 24, 1.0))
+    found = text.whitened(unit)
+    assert found[:50] @ found.T == pytest.approx(block.cosines(unit[:50, None], unit[None]), abs=2e-3)
+    assert np.abs(unit[:50] @ unit.T - found[:50] @ found.T).max() > 0.1
 
 
 def test_no_set_at_all_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
