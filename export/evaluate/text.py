@@ -166,7 +166,8 @@ def whitened(vectors: Floats) -> Floats:
     block = whitening.learnt(vectors, Span(0, 0, vectors.shape[1], 1.0))
     along = vectors.astype(np.float64) @ block.directions
     shortened = vectors + along * (np.sqrt(1 + block.gains) - 1) @ block.directions.T
-    return np.asarray(shortened / np.linalg.norm(shortened, axis=1, keepdims=True), np.float32)
+    # a text without a feature has no direction
+    return np.asarray(shortened / np.maximum(np.linalg.norm(shortened, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def _untrained(one: LabelledSet, watch: Stopwatch) -> dict[str, list[float]]:

@@ -170,8 +170,10 @@ def test_whitened_rows_have_the_cosines_of_a_matcher_that_has_seen_them_all() ->
     text = importlib.import_module("export.evaluate.text")
     rows = np.random.default_rng(1).standard_normal((300, 24)) + 2 * np.eye(24)[0]
     unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    unit[7] = 0
     block = learnt(unit, Span(0, 0, 24, 1.0))
     found = text.whitened(unit)
+    assert not found[7].any(), "a text without a letter"
     assert found[:50] @ found.T == pytest.approx(block.cosines(unit[:50, None], unit[None]), abs=2e-3)
     assert np.abs(unit[:50] @ unit.T - found[:50] @ found.T).max() > 0.1
 
