@@ -10,7 +10,6 @@ It is learnt at the turns of blocks, when a scope has twice the records of the l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgpack
 import numpy as np
@@ -49,14 +48,15 @@ class Block:
 
     span: Span
     directions: Doubles
-    """[width, d], of float16 numbers, as vectors are: their products are then exact, however they are added up."""
+    """[width, d], of float16 numbers, as those of vectors are."""
     gains: Doubles
     """[d], from -1 to 0: how much less than the rest of the block the square along each direction counts."""
 
     def cosines(self, left: Floats, right: Floats) -> Doubles:
         """Of float32 [..., dim] with another, float64 [...]; 0 where one of the two is missing."""
-        ours, theirs = (v[..., self.span.start : self.span.stop] for v in (left, right))
-        along, across = (v.astype(np.float64) @ self.directions for v in (ours, theirs))
+        # of float16 numbers, as directions are: sums of their products are exact, so they do not depend on the shape of a batch
+        ours, theirs = (v[..., self.span.start : self.span.stop].astype(np.float64) for v in (left, right))
+        along, across = ours @ self.directions, theirs @ self.directions
         less, lesser = along * self.gains, across * self.gains
         squares = (_inner(ours, ours) + _inner(along, less)) * (_inner(theirs, theirs) + _inner(across, lesser))
         products = _inner(ours, theirs) + _inner(less, across)
@@ -115,8 +115,7 @@ def learnt(vectors: Floats, span: Span) -> Block:
     return Block(span, kept.astype(np.float64), np.round(sizes[count:].mean() / sizes[:count] - 1, 6))
 
 
-def _inner(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Doubles:
-    """Each pair by itself, so that no sum depends on the shape of the batch."""
+def _inner(left: Doubles, right: Doubles) -> Doubles:
     return np.asarray(np.einsum("...d,...d->...", left, right), np.float64)
 
 
