@@ -48,7 +48,8 @@ class ExactIndex:
         """See `consumer.ports.VectorIndex`; of each query, only what scores more than `above`, float32 [n]."""
         used, wanted = len(self._ids), min(k + spare, len(self._slots)) if k else 0
         if not wanted or not len(queries):
-            return [Hits([], np.zeros(0, np.float32), cosines(query[None][:0], query), []) for query in queries]
+            none = queries[:0]
+            return [Hits([], np.zeros(0, np.float32), cosines(none, none), [])] * len(queries)
         products = queries.astype(np.float64) @ self._vectors[:used].T
         scores: Floats = np.round(products, DECIMALS).astype(np.float32)
         holes = [slot for slot, record_id in enumerate(self._ids) if record_id is None]
