@@ -15,6 +15,7 @@ from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.evaluation import EventView
 from consumer.feedback import message_key, read_statements
+from consumer.garbage import collect_rarely
 from consumer.loop import Loop
 from consumer.ports import ClusterStore
 from consumer.profile import Profile, load_profile
@@ -168,6 +169,7 @@ def run_batch(
     pipeline = MemoryPipeline(settings, encoders)
     try:
         outputs = _Outputs(out, settings, profile.name, encoders.fingerprint)
+        collect_rarely()
         for chunk in chunks(source, profile.input, progress):
             pipeline.feed([message for message, _ in chunk.values()])
             outputs.take(pipeline, {line: record_id for line, (_, record_id) in chunk.items()})

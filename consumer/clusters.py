@@ -3,9 +3,9 @@
 Every change parts the records it touches anew, by the rule a batch would use (`consumer.partition`): its record's
 cluster, the clusters of its duplicates and of those whom people's words name, and the clusters beside these across
 duplicates that are held, as far as the budget of `Repair` goes. As long as everything linked by duplicates and words fits
-the budget, the clusters are those of the batch, whatever the order in which records came. What does not fit is put on a
-queue, and later rows take it up again. What is taken up again queues nothing: two neighbourhoods could otherwise undo each
-other for ever.
+the budget, the clusters are those of the batch, whatever the order in which records came. What does not fit, and lies beside
+a record that changed its cluster, is put on a queue, and later rows take it up again, with what it is linked to and no more.
+What is taken up again queues nothing: two neighbourhoods could otherwise undo each other for ever.
 
 How clusters keep their identity is told in `consumer.identity`.
 """
@@ -40,6 +40,8 @@ from consumer.words import Words
 Change = ClusterChange | PossibleChange
 Read = Callable[[Sequence[str], Sequence[str]], Neighbourhood]
 """Record ids and cluster ids → what the store holds of them, with edges; as it was when the book was opened."""
+_READ_AT_ONCE = 8
+"""Records of what lies beside: each brings its cluster and all its edges, and the budget may end at any."""
 
 
 class Book:
@@ -191,19 +193,17 @@ class Book:
         again: bool = False,
     ) -> list[Change]:
         """Part the records around some anew, and say what changed about clusters."""
-        reached = self._reach(seeds)
+        reached = self._reach(seeds, self._repair.records if not again else 0)
         members = {r: self._members[r] for r in sorted(reached)}
-        for edge in self._evidence.within(members):
-            self._note(edge)
         found = partition(members, self._evidence, self._words, self._rules)
-        for edge in self._evidence.within(members):
+        for edge in found.edges:
+            self._note(edge)
             self._evidence.hold(edge, found.held.get((edge.a, edge.b)))
         obeyed = self._words.obeyed(members).same
         changes = self._register.settle(found.groups, Move(cause, record, members, self._evidence, obeyed, said))
         if changes and not again:
             moved = {r for change in changes for r in (*change.added, *change.removed)} & members.keys()
-            changed = {r for member in moved for r in self._register.companions(member)}
-            beyond = [other for other in self._evidence.leaving(changed, self._repair.edges) if other not in reached]
+            beyond = [other for other in self._evidence.leaving(moved, self._repair.edges) if other not in reached]
             for other in beyond[: self._repair.records_queued]:
                 self._redo.put(other)
         return list(changes)
@@ -222,21 +222,22 @@ class Book:
                 changes += self._part([record_id, *linked], cause, again=True)
         return [*changes, *self._possible()]
 
-    def _reach(self, seeds: Iterable[str]) -> set[str]:
-        """The records to part anew: those that must be, and the nearest of those beside them that fit the budget."""
+    def _reach(self, seeds: Iterable[str], budget: int) -> set[str]:
+        """The records to part anew: those that must be, and beside them the nearest, as long as they fit the budget."""
         reached = self._with_company(seeds)
         reached = self._with_company([*reached, *self._words.partners(reached, "different")])
-        passed: set[str] = set()
-        while (room := self._repair.records - len(reached)) > 0:
-            beside = [r for r in self._beside(reached) if r not in passed][:room]
+        seen: set[str] = set()
+        while len(reached) < budget:
+            beside = [r for r in self._beside(reached) if r not in seen][:_READ_AT_ONCE]
             if not beside:
                 break
+            seen.update(beside)
             self._load(beside)
             for other in beside:
-                company = self._with_company([other]) - reached
-                if len(reached) + len(company) <= self._repair.records:
-                    reached |= company
-            passed.update(beside)
+                wider = reached | self._with_company([other])
+                if len(wider) > budget:
+                    return reached
+                reached = wider
         return reached
 
     def _beside(self, reached: set[str]) -> list[str]:
@@ -259,7 +260,8 @@ class Book:
 
     def _note(self, edge: Evidence) -> None:
         """Remember whether a person was asked about an edge before this row."""
-        self._asked.setdefault((edge.a, edge.b), edge if self._is_open(edge) else None)
+        if (pair := (edge.a, edge.b)) not in self._asked:
+            self._asked[pair] = edge if self._is_open(edge) else None
 
     def _note_pair(self, pair: Pair) -> None:
         if (edge := self._evidence.get(pair)) is not None:
@@ -269,19 +271,21 @@ class Book:
         """Whether a person is asked: the records are like one another, and nothing and nobody has decided."""
         return not self._register.together(edge.a, edge.b) and not self._words.parts(edge.a, edge.b)
 
-    def _possible(self) -> list[Change]:
+    def _possible(self) -> list[PossibleChange]:
         """Pairs that a person is asked about since this row, or for another reason, and pairs that need no answer now."""
-        changes: list[Change] = []
-        # Sorted, for a store returns edges in no order and a batch run again must say the same.
-        for pair, before in sorted(self._asked.items()):
+        found: dict[Pair, Evidence] = {}
+        withdrawn: dict[Pair, Evidence] = {}
+        for pair, before in self._asked.items():
             edge = self._evidence.get(pair)
             now = edge if edge is not None and self._is_open(edge) else None
             if now is not None and (before is None or before.held != now.held):
-                changes.append(PossibleChange("found", now))
+                found[pair] = now
             elif before is not None and now is None:
-                changes.append(PossibleChange("withdrawn", before))
+                withdrawn[pair] = before
         self._asked.clear()
-        return sorted(changes, key=lambda change: isinstance(change, PossibleChange) and change.kind == "withdrawn")
+        # Sorted, for a store returns edges in no order and a batch run again must say the same.
+        told = [PossibleChange("found", found[pair]) for pair in sorted(found)]
+        return [*told, *(PossibleChange("withdrawn", withdrawn[pair]) for pair in sorted(withdrawn))]
 
     def _drop_edges(self, record_id: str) -> list[Evidence]:
         for edge in self._evidence.near(record_id).values():

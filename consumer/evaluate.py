@@ -17,6 +17,7 @@ from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.evaluation import EventView, Interval, Scores, overlap
 from consumer.fusion import Fusion
+from consumer.garbage import collect_rarely
 from consumer.indexes import new_index
 from consumer.mistakes import FalseCluster, WrongPair, largest_false, wrong_pairs
 from consumer.pairs import PairTable, candidate_pairs
@@ -115,6 +116,7 @@ def evaluate(
     """Stream a labelled file and judge the outcome. Raises SettingsError for files that cannot be used."""
     truth = read_truth(truth_path)
     stream = _encode(settings, source, progress)
+    collect_rarely()
     labelled = {r: truth[r] for r in truth if r in stream.values}
     if not labelled:
         raise SettingsError(f"{truth_path}: names none of the records of {source}; ids must be the same in both")

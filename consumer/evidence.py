@@ -58,11 +58,13 @@ class EvidenceGraph:
 
         What a hub leads to, a record with more than `most` edges, is left out.
         """
-        near = [self.near(r) for r in records if len(self.near(r)) <= most]
-        found = [
-            (best_first(e), o) for edges in near for o, e in edges.items() if e.match.duplicate and o not in records
-        ]
-        return list(dict.fromkeys(other for _, other in sorted(found)))
+        best: dict[str, tuple[float, str, str]] = {}
+        for near in map(self.near, records):
+            for other, edge in near.items() if len(near) <= most else ():
+                if edge.match.duplicate and other not in records:
+                    rank = best_first(edge)
+                    best[other] = min(rank, best.get(other, rank))
+        return sorted(best, key=lambda other: (best[other], other))
 
     def link(self, record_id: str, match: Match) -> Evidence:
         """Put in the edge of a match, replacing one between the same two records."""

@@ -12,7 +12,14 @@ _UNIT = 1_000_000
 class Groups:
     """Each record a group of its own at first. A group is named by a number; the numbers mean nothing."""
 
-    def __init__(self, members: Mapping[str, Member], evidence: EvidenceGraph, apart: Iterable[Pair]) -> None:
+    def __init__(
+        self,
+        members: Mapping[str, Member],
+        evidence: EvidenceGraph,
+        edges: Iterable[Evidence],
+        apart: Iterable[Pair],
+    ) -> None:
+        """`edges` are those of the evidence between members; `apart` are pairs of members that people say differ."""
         ordered = sorted(members)
         self._of = {record: number for number, record in enumerate(ordered)}
         self._records = [[record] for record in ordered]
@@ -24,7 +31,7 @@ class Groups:
         self._best: list[dict[int, float]] = [{} for _ in ordered]
         self._apart: list[set[int]] = [set() for _ in ordered]
         self._medoids: dict[int, str] = {}
-        for edge in evidence.within(members):
+        for edge in edges:
             self._near[edge.a][edge.b] = self._near[edge.b][edge.a] = round(edge.match.probability * _UNIT)
             if edge.match.duplicate:
                 one, other = self._of[edge.a], self._of[edge.b]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from consumer.evidence import EvidenceGraph, Pair, best_first
 from consumer.groups import Groups
 from consumer.merging import MergeRules
-from consumer.records import Member
+from consumer.records import Evidence, Member
 from consumer.words import Words
 
 
@@ -27,16 +27,19 @@ class Partition:
     """In the order of their least ids."""
     held: dict[Pair, str]
     """Why each duplicate between two groups does not join them."""
+    edges: list[Evidence]
+    """All between two of the records."""
 
 
 def partition(members: Mapping[str, Member], evidence: EvidenceGraph, words: Words, rules: MergeRules) -> Partition:
     """Part some records by the evidence and the words among them; what leads out of them counts for nothing."""
     obeyed = words.obeyed(members)
-    groups = Groups(members, evidence, [(verdict.a, verdict.b) for verdict in obeyed.different])
+    edges = evidence.within(members)
+    groups = Groups(members, evidence, edges, [(verdict.a, verdict.b) for verdict in obeyed.different])
     for verdict in obeyed.same:
         if groups.of(verdict.a) != groups.of(verdict.b):
             groups.merge(groups.of(verdict.a), groups.of(verdict.b))
-    refused = sorted((e for e in evidence.within(members) if e.match.duplicate), key=best_first)
+    refused = sorted((edge for edge in edges if edge.match.duplicate), key=best_first)
     held: dict[Pair, str] = {}
     joined = True
     while joined:
@@ -52,4 +55,4 @@ def partition(members: Mapping[str, Member], evidence: EvidenceGraph, words: Wor
             else:
                 held[edge.a, edge.b] = objection
                 refused.append(edge)
-    return Partition(groups.sets(), {(edge.a, edge.b): held[edge.a, edge.b] for edge in refused})
+    return Partition(groups.sets(), {(edge.a, edge.b): held[edge.a, edge.b] for edge in refused}, edges)

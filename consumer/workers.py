@@ -1,6 +1,5 @@
 """The two stages as loops over Kafka, with the clients and stores that each owns."""
 
-import gc
 import threading
 import time
 import uuid
@@ -11,6 +10,7 @@ from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.kafka_transactions import KafkaTransactions
 from consumer.delivery import AtLeastOnce
 from consumer.encode import EncoderSet, EncodeStage
+from consumer.garbage import collect_rarely
 from consumer.indexes import Indexes, StandbyWorker
 from consumer.loop import Loop
 from consumer.settings import Settings
@@ -26,9 +26,7 @@ class KafkaWorker:
         self.loop = loop
         self.standby = standby
         self._close = close
-        # Modules and models stay as long as the process: a full collection that looks at them again stands still for .1 s.
-        gc.collect()
-        gc.freeze()
+        collect_rarely()
 
     def close(self) -> None:
         """Leave the group (the matcher writes its snapshots then), and disconnect."""

@@ -49,7 +49,7 @@ class _Scope:
 class MemoryClusters:
     """Implements `consumer.ports.ClusterStore` for one thread of one process.
 
-    What goes in or out is copied. Erased records are remembered for `erased_ttl_seconds` of `clock`.
+    What goes in is copied; what comes out can be kept, for no part of it is ever changed here. Erased records are remembered for `erased_ttl_seconds` of `clock`.
     """
 
     def __init__(self, *, erased_ttl_seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
@@ -240,7 +240,7 @@ def _whole(held: _Scope, cid: str) -> Cluster | Retired:
 
 
 def _near(held: _Scope, record_id: str) -> dict[str, Evidence]:
-    return {other: _copied(edge) for other, edge in held.edges.get(record_id, {}).items()}
+    return dict(held.edges.get(record_id, {}))
 
 
 def _copied(edge: Evidence) -> Evidence:

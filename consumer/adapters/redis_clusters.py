@@ -187,13 +187,12 @@ class RedisClusters:
             [("HGETALL", names.edges(record)) for record in others], list(_lookup(names.verdicts, others))
         )
         said |= _there(others, chain.from_iterable(words))
-        all_near = zip((*linked, *others), (*near, *near_others), strict=True)
         return Neighbourhood(
             records=_states(states),
             assignments=assignments,
             erased=_erased(records, marks, states),
             clusters=clusters,
-            edges={record: layout.edges(record, flat) for record, flat in all_near},
+            edges=layout.edges(zip((*linked, *others), (*near, *near_others), strict=True)),
             free=set(cluster_ids) - used.keys(),
             verdicts={record: layout.verdicts(record, value) for record, value in said.items()},
             redo=[record.decode() for record in queue[0]] if redo else [],

@@ -64,7 +64,8 @@ class RedisInventory:
         keys = [key.decode() for key in self._redis.scan(f"{names.edges('')}*")]
         for key, near in zip(keys, self._hashes(keys), strict=True):
             record_id = key.removeprefix(names.edges(""))
-            found.edges[record_id] = layout.edges(record_id, near)
+            # each by itself: whether both sides of an edge say the same is for `dedup verify` to see
+            found.edges.update(layout.edges([(record_id, near)]))
         found.redo = [r.decode() for r in self._redis.execute("ZRANGE", names.redo, 0, -1)]
         members_of_outbox = self._redis.execute("ZRANGE", names.outbox, 0, -1)
         found.outbox = [layout.outbox_entry(member)[1] for member in members_of_outbox]

@@ -17,7 +17,7 @@ and of a partition under `<prefix>:{<profile>}:` `epochs` (hash) and `scopes:<pa
 """
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -190,15 +190,16 @@ def cluster(cluster_id: str, value: bytes, flat_members: Sequence[bytes]) -> Clu
     return Cluster(cluster_id, fields["version"], fields["founded_ms"], members, fields["exemplar"])
 
 
-def edges(record_id: str, flat: Sequence[bytes]) -> dict[str, Evidence]:
-    """The edges of a record, by the other record; `flat` are fields and values by turns."""
-    found = {}
-    for name, value in zip(flat[::2], flat[1::2], strict=True):
-        other = name.decode()
-        a, b = (record_id, other) if record_id < other else (other, record_id)
-        towards_b, probability, duplicate, similarities, contributions, held = orjson.loads(value)
-        match = Match(b if towards_b else a, probability, duplicate, similarities, contributions)
-        found[other] = Evidence(a, b, match, held)
+def edges(near: Iterable[tuple[str, Sequence[bytes]]]) -> dict[str, dict[str, Evidence]]:
+    """The edges of records, each by the other record; each comes with fields and values by turns."""
+    found: dict[str, dict[str, Evidence]] = {}
+    for record_id, flat in near:
+        found[record_id] = {}
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            other = name.decode()
+            # most lie under two of the records: what a search finds is near itself
+            twin = found[other].get(record_id) if other in found else None
+            found[record_id][other] = twin or _edge(record_id, other, value)
     return found
 
 
@@ -215,6 +216,12 @@ def _verdicts_value(words: Mapping[str, Verdict]) -> bytes:
     return orjson.dumps(
         {other: [v.says, v.by, v.said_ms, v.scope, _flat(v.source), v.ingested_ms] for other, v in words.items()}
     )
+
+
+def _edge(record_id: str, other: str, value: bytes) -> Evidence:
+    a, b = (record_id, other) if record_id < other else (other, record_id)
+    towards_b, probability, duplicate, similarities, contributions, held = orjson.loads(value)
+    return Evidence(a, b, Match(b if towards_b else a, probability, duplicate, similarities, contributions), held)
 
 
 def _edge_value(edge: Evidence) -> bytes:
