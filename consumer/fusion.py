@@ -17,7 +17,7 @@ from consumer.beliefs import Beliefs, Expectations
 from consumer.comparison import Comparison
 from consumer.fusion_spec import LearnedSpec, WeightedSpec
 from consumer.records import Bools, Floats, Halves, Match
-from consumer.terms import terms_of
+from consumer.terms import background, terms_of
 from consumer.whitening import Span, Whitening
 
 DECIMALS = 5
@@ -99,8 +99,11 @@ class Fusion(Protocol):
 class WeightedFusion:
     """The weighted mean of the cosines present in both records, turned into log-odds around the threshold.
 
-    A modality's contribution is slope · its share of the weight present · (its cosine minus the threshold); they sum to the
-    logit of the probability, which is one half at the threshold. It believes nothing: no stream changes its mind.
+    A modality's contribution is slope · its share of the weight present · (its cosine minus the threshold); with that of
+    crowding they sum to the logit of the probability, which is one half at the threshold.
+
+    Crowding takes from a score what the record's farthest candidates have more than usual, half by its own and half by
+    those of the scope so far, in the spirit of the local scaling of Conneau et al. (2018).
     """
 
     layout: Layout
@@ -114,19 +117,41 @@ class WeightedFusion:
     def fingerprint(self) -> str:
         return self.spec.model_dump_json()
 
-    def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:  # noqa: ARG002  # others have use for beliefs
-        shares, evidence, scores = self._means(pairs)
+    def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:
+        shares, evidence, means = self._means(pairs)
+        crowding = self._crowding(pairs, beliefs)
+        scores = np.round(means - crowding, DECIMALS)
         matches: list[Match | None] = [None] * len(pairs.ids)
         kept = np.flatnonzero(((scores >= self.spec.possible) | different) & (evidence > 0))
         duplicate = (scores >= self.spec.duplicate) & (evidence >= self.spec.min_evidence - 1e-9)
-        columns = scores, duplicate, pairs.similarities, shares
+        columns = scores, duplicate, pairs.similarities, shares, crowding
         for i, *found in zip(kept.tolist(), *(column[kept].tolist() for column in columns), strict=True):
             matches[i] = self._match(pairs.ids[i], *found)
         return matches
 
     def scores(self, pairs: Comparison) -> Doubles:
-        _, evidence, scores = self._means(pairs)
+        _, evidence, means = self._means(pairs)
+        scores = np.round(means - self._crowding(pairs, Beliefs()), DECIMALS)
         return np.where((evidence > 0) & (evidence >= self.spec.min_evidence - 1e-9), scores, -1.0)
+
+    def _crowding(self, pairs: Comparison, beliefs: Beliefs) -> Doubles:
+        """What to take from each score, float64 [n], for what is usual here; below 0 where that is little."""
+        spec = self.spec.crowding
+        if spec is None or not pairs.ids:
+            return np.zeros(len(pairs.ids))
+        beliefs.belong(self.fingerprint)
+        apart = np.asarray([name in spec.apart for name in self.layout.names])
+        instead = np.asarray([spec.apart.get(name, 0.0) for name in self.layout.names])
+        weights = pairs.present * self._weights
+        ours = (weights * ~apart).sum(axis=1)
+        means = (weights * ~apart * pairs.similarities).sum(axis=1) / np.maximum(ours, 1e-9)
+        rows, own = background(pairs.rows, np.round(means, DECIMALS), ours > 0)
+        seen = np.where(np.isnan(own), spec.usual, own)
+        scope = beliefs.usual(seen[:, None], Expectations([spec.usual], base_rate=0.5, damping=0))[:, 0]
+        beliefs.rows += len(own)
+        beyond = (np.where(np.isnan(own), scope, own) + scope) / 2 - spec.usual
+        taken = ours * np.minimum(beyond, spec.most)[rows] + (weights * instead).sum(axis=1)
+        return np.asarray(taken / np.maximum(weights.sum(axis=1), 1e-9), np.float64)
 
     def _means(self, pairs: Comparison) -> tuple[Doubles, Doubles, Doubles]:
         """Share of each modality, weight present, weighted mean: [n, modalities], [n], [n]."""
@@ -142,7 +167,13 @@ class WeightedFusion:
         return np.asarray(weights / weights.sum(), np.float64)
 
     def _match(
-        self, record_id: str, score: float, duplicate: bool, similarities: Sequence[float], shares: Sequence[float]
+        self,
+        record_id: str,
+        score: float,
+        duplicate: bool,
+        similarities: Sequence[float],
+        shares: Sequence[float],
+        crowding: float,
     ) -> Match:
         spec = self.spec
         present = [(name, c, s) for name, c, s in zip(self.layout.names, similarities, shares, strict=True) if s]
@@ -151,7 +182,8 @@ class WeightedFusion:
             probability=probability(spec.slope * (score - spec.duplicate)),
             duplicate=duplicate,
             similarities={name: round(cosine, 4) for name, cosine, _ in present},
-            contributions={name: round(spec.slope * s * (c - spec.duplicate), 4) for name, c, s in present},
+            contributions={name: round(spec.slope * s * (c - spec.duplicate), 4) for name, c, s in present}
+            | ({"crowding": round(-spec.slope * crowding, 4)} if spec.crowding else {}),
         )
 
 

@@ -21,6 +21,19 @@ class _Spec(BaseModel):
         return self
 
 
+class CrowdingSpec(BaseModel):
+    """How a threshold follows what is usual: the score of pairs that are rarely duplicates, a record's farthest candidates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    usual: Annotated[float, Field(ge=0, lt=1)]
+    """The mean of those scores where the thresholds are right as they stand."""
+    most: Annotated[float, Field(ge=0, le=1)]
+    """It raises the thresholds by no more than this: copies of one thing may be many, and are duplicates all the same."""
+    apart: Mapping[str, Annotated[float, Field(ge=-1, le=1)]] = {}
+    """Modalities whose cosines mean the same everywhere, as those of pictures do, with what is taken from each instead."""
+
+
 class WeightedSpec(_Spec):
     """Thresholds on the weighted mean of cosines."""
 
@@ -33,8 +46,15 @@ class WeightedSpec(_Spec):
     """Log-odds per unit of score: how sharply the probability turns at `duplicate`."""
     weights: Annotated[Mapping[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
     """Modality → share of the score, others none; without it, the shares that the search goes by."""
+    crowding: CrowdingSpec | None = None
+    """Without it, a score means the same everywhere."""
     whitened: Sequence[str] = ()
     """Modalities in whose cosines what is common in a scope counts for less, once it has records enough to tell."""
+
+    @property
+    def modalities(self) -> set[str]:
+        """All that it names."""
+        return {*(self.weights or ()), *self.whitened, *(self.crowding.apart if self.crowding else ())}
 
 
 class LearnedSpec(_Spec):

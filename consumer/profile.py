@@ -165,17 +165,21 @@ class Profile(_Frozen):
             if wrong := [f for f in m.fields if self.fields[f].type not in readable]:
                 raise ValueError(f"{modality}: {m.encoder} reads {', '.join(sorted(readable))}, not {', '.join(wrong)}")
         for fusion in (self.fusion, *self.alternatives.values()):
-            named = {*(fusion.weights or ()), *fusion.whitened} if isinstance(fusion, WeightedSpec) else set()
+            named = fusion.modalities if isinstance(fusion, WeightedSpec) else set()
             if unknown := sorted(named - self.modalities.keys()):
-                raise ValueError(f"fusion: what is no modality has a weight or is whitened: {', '.join(unknown)}")
+                raise ValueError(
+                    f"fusion: what is no modality is weighed, whitened or kept apart: {', '.join(unknown)}"
+                )
         self._check_quality()
         return self
 
     @model_validator(mode="after")
     def _contributions_have_names_of_their_own(self) -> Self:
-        if any(isinstance(fusion, LearnedSpec) for fusion in (self.fusion, *self.alternatives.values())):
+        if any(
+            isinstance(fusion, LearnedSpec) or fusion.crowding for fusion in (self.fusion, *self.alternatives.values())
+        ):
             for name in self.modalities:
-                if name in {"base", "prior", "quality"} or name.startswith("crowding "):
+                if name in {"base", "prior", "quality", "crowding"} or name.startswith("crowding "):
                     raise ValueError(f"modality {name}: a decider adds a term of that name; call it something else")
         return self
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from consumer.beliefs import Beliefs
 from consumer.comparison import Comparison
 from consumer.fusion import DECIMALS, Layout, WeightedFusion
-from consumer.fusion_spec import WeightedSpec
+from consumer.fusion_spec import CrowdingSpec, WeightedSpec
 from consumer.records import Bools, Floats, Integers, Match
 
 LAYOUT = Layout(["name", "city", "device"], [16, 8, 4], [0.5, 0.3, 0.2])
@@ -164,3 +164,78 @@ def test_float_noise_below_the_last_digit_decides_nothing() -> None:
     noise = 0.4 * 10**-DECIMALS
     rows = np.asarray([[0.8 - noise] * 3, [0.8] * 3, [0.8 + noise] * 3], np.float32)
     assert [m is not None and m.duplicate for m in decide(FUSION, list("abc"), rows, np.asarray([7] * 3))] == [True] * 3
+
+
+CROWDED = WeightedFusion(LAYOUT, SPEC.model_copy(update={"crowding": CrowdingSpec(usual=0.25, most=0.18)}))
+CANDIDATES = 20
+
+
+def rows_of(nearest: Sequence[float], others: Sequence[float]) -> Comparison:
+    """One row after the other: a nearest candidate, and 19 others that are all equally near."""
+    cosines = np.repeat([[near, *[far] * (CANDIDATES - 1)] for near, far in zip(nearest, others, strict=True)], 3)
+    rows = np.repeat(np.arange(len(nearest)), CANDIDATES)
+    ids = [f"{row}-{n}" for row in range(len(nearest)) for n in range(CANDIDATES)]
+    return Comparison(rows, ids, cosines.reshape(-1, 3).astype(np.float32), np.full((len(rows), 2), 7))
+
+
+def nearest_of(matches: Sequence[Match | None]) -> list[Match | None]:
+    return list(matches[::CANDIDATES])
+
+
+def test_what_is_usual_leaves_a_score_as_it_stands() -> None:
+    pairs = rows_of([0.8] * 3, [0.25] * 3)
+    plain, crowded = nearest_of(FUSION.judge(pairs, Beliefs())), nearest_of(CROWDED.judge(pairs, Beliefs()))
+    assert [(m.duplicate, m.probability) for m in plain if m] == [(m.duplicate, m.probability) for m in crowded if m]
+    assert all(m.contributions["crowding"] == 0 for m in crowded if m)
+
+
+def test_among_many_that_are_alike_more_is_asked_of_a_pair_and_among_few_less() -> None:
+    crowd, few = nearest_of(CROWDED.judge(rows_of([0.85, 0.75], [0.6, 0.05]), Beliefs()))
+    assert crowd is not None
+    assert not crowd.duplicate
+    assert few is not None
+    assert few.duplicate
+    for match in (crowd, few):
+        logit = sum(match.contributions.values())
+        assert match.probability == pytest.approx(1 / (1 + math.exp(-logit)), abs=2e-3)
+
+
+def test_copies_are_duplicates_however_many_there_are() -> None:
+    assert all(match and match.duplicate for match in CROWDED.judge(rows_of([1.0], [1.0]), Beliefs()))
+
+
+def test_a_scope_in_which_all_are_alike_asks_more_of_everyone() -> None:
+    beliefs = Beliefs()
+    assert nearest_of(CROWDED.judge(rows_of([0.85], [0.25]), beliefs))[0] is not None
+    CROWDED.judge(rows_of([0.7] * 400, [0.65] * 400), beliefs)
+    assert nearest_of(CROWDED.judge(rows_of([0.85], [0.25]), beliefs.copy()))[0].duplicate is False  # type: ignore[union-attr]
+
+
+@given(SEEDS, st.integers(1, 39))
+def test_crowding_is_the_same_in_any_batch(seed: int, cut: int) -> None:
+    random = np.random.default_rng(seed)
+    pairs = rows_of(random.uniform(0.5, 1, 40).tolist(), random.uniform(0, 0.6, 40).tolist())
+    first = pairs.rows < cut
+    whole, parts = Beliefs(), Beliefs()
+    together = CROWDED.judge(pairs, whole)
+    assert together == [*CROWDED.judge(pairs.take(first), parts), *CROWDED.judge(pairs.take(~first), parts)]
+    assert whole.pack() == parts.pack()
+
+
+def test_few_candidates_say_nothing_of_a_crowd() -> None:
+    beside = np.asarray([[0.85] * 3] * 5, np.float32)
+    found = decide(CROWDED, list("abcde"), beside, np.full(5, 7))
+    assert all(match and match.duplicate for match in found)
+
+
+def test_what_is_kept_apart_means_the_same_in_any_crowd() -> None:
+    crowding = CrowdingSpec(usual=0.25, most=0.18, apart={"device": 0.05})
+    fusion = WeightedFusion(LAYOUT, SPEC.model_copy(update={"crowding": crowding, "min_evidence": 0}))
+    for others in (0.0, 0.6):
+        pairs = rows_of([0.84, 0.86], [others] * 2).only([2])
+        below, above = nearest_of(fusion.judge(pairs, Beliefs()))
+        assert below is not None
+        assert not below.duplicate
+        assert above is not None
+        assert above.duplicate
+        assert above.contributions["crowding"] == pytest.approx(-20 * 0.05)

@@ -127,10 +127,17 @@ def test_thresholds_are_in_order(file: Path) -> None:
     assert WeightedSpec(duplicate=0.6, possible=0.6, slope=1, min_evidence=0).possible == 0.6
 
 
-@pytest.mark.parametrize("more", [{"weights": {"name": 1, "shoe": 1}}, {"whitened": ["name", "shoe"]}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"weights": {"name": 1, "shoe": 1}},
+        {"whitened": ["name", "shoe"]},
+        {"crowding": {"usual": 0.2, "most": 0.1, "apart": {"shoe": 0}}},
+    ],
+)
 def test_what_decides_looks_at_modalities_only(file: Path, more: dict[str, object]) -> None:
     fusion = {"duplicate": 0.6, "possible": 0.5, "slope": 1, "min_evidence": 0, **more}
-    assert "what is no modality has a weight or is whitened: shoe" in fault(changed(file, fusion=fusion))
+    assert "what is no modality is weighed, whitened or kept apart: shoe" in fault(changed(file, fusion=fusion))
 
 
 def test_a_profile_cannot_be_changed() -> None:
