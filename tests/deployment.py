@@ -229,8 +229,8 @@ class Deployment:
         self._await("match", self.vectors)
 
     def _await(self, stage: str, topic: str) -> None:
-        ends = self._ends(topic)
-        wait_until(lambda: self.committed(stage, topic) == ends, f"all of {topic} in {stage}")
+        # the end moves: a matcher writes to the topic that it reads
+        wait_until(lambda: self.committed(stage, topic) == self._ends(topic), f"all of {topic} in {stage}")
 
     def committed(self, stage: str, topic: str) -> dict[int, int]:
         group = f"{self.name}.{self.name}.{stage}"
