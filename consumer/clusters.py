@@ -193,7 +193,7 @@ class Book:
         again: bool = False,
     ) -> list[Change]:
         """Part the records around some anew, and say what changed about clusters."""
-        reached = self._reach(seeds, self._repair.records if not again else 0)
+        reached = self._reach(seeds, 0 if again else self._repair.records)
         members = {r: self._members[r] for r in sorted(reached)}
         found = partition(members, self._evidence, self._words, self._rules)
         for edge in found.edges:

@@ -49,7 +49,8 @@ class _Scope:
 class MemoryClusters:
     """Implements `consumer.ports.ClusterStore` for one thread of one process.
 
-    What goes in is copied; what comes out can be kept, for no part of it is ever changed here. Erased records are remembered for `erased_ttl_seconds` of `clock`.
+    What goes in is copied; what comes out can be kept, for no part of it is ever changed here. Erased records are
+    remembered for `erased_ttl_seconds` of `clock`.
     """
 
     def __init__(self, *, erased_ttl_seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
