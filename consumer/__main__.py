@@ -134,8 +134,15 @@ def batch(
     help="CSV with the columns id and cluster_id.",
 )
 @click.option("--cross-source", is_flag=True, help="Score only pairs whose `source` differs, as in linking two files.")
+@click.option(
+    "--singles",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Leave one record alone of this share of the entities: labelled files hold more duplicates than most streams.",
+)
 @click.option("--orders", type=click.IntRange(min=0), default=10, show_default=True, help="Random orders of arrival.")
-@click.option("--seed", type=int, default=7, show_default=True, help="Of the orders and the bootstrap.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Of the orders, the singles and the bootstrap.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @with_settings
@@ -143,6 +150,7 @@ def evaluate(
     source: Path,
     truth: Path,
     cross_source: bool,
+    singles: float,
     orders: int,
     seed: int,
     out: Path | None,
@@ -164,7 +172,14 @@ def evaluate(
             bar.update(task, description=what, completed=done, total=total)
 
         outcome, drawings = run(
-            settings, source, truth, cross_source=cross_source, orders=orders, seed=seed, progress=show
+            settings,
+            source,
+            truth,
+            cross_source=cross_source,
+            singles=singles,
+            orders=orders,
+            seed=seed,
+            progress=show,
         )
     if out is not None:
         write_report(outcome, drawings, out)

@@ -21,13 +21,13 @@ _BINS = np.linspace(-12, 12, 97)
 """Log-odds of candidate pairs are counted to the quarter."""
 _ROW_DECAY = 0.9995
 """A row counts half after 1,400 more."""
-_STEP_ROWS = 256
-_STEP_DECAY = 0.98
-"""The pairs of 256 rows count half after 9,000 more rows."""
+_STEP_ROWS = 64
+_STEP_DECAY = 0.995
+"""The pairs of 64 rows count half after 9,000 more rows."""
 _USUAL_STRENGTH = 50
 """Rows that what was usual in training counts for at the start."""
-_PRIOR_STRENGTH = 2_000
-"""Pairs that the base rate of training counts for."""
+_PRIOR_STRENGTH = 500
+"""Pairs that the base rate of training counts for: those of 25 records."""
 _MOST = 4.0
 """A prior is not believed to be farther from that of training, in log-odds: scores that look like nothing seen in
 training would drive it to no duplicates at all, or to nothing else."""

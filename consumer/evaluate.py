@@ -2,8 +2,8 @@
 
 import csv
 import itertools
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,8 @@ class Evaluation:
     profile: str
     fingerprint: str
     cross_source: bool
+    singles: float
+    """Share of the entities of which one record alone was left."""
     records: int
     rejected: int
     unlabelled: int
@@ -109,13 +111,14 @@ def evaluate(
     truth_path: Path,
     *,
     cross_source: bool,
+    singles: float,
     orders: int,
     seed: int,
     progress: Progress,
 ) -> tuple[Evaluation, Drawings]:
     """Stream a labelled file and judge the outcome. Raises SettingsError for files that cannot be used."""
     truth = read_truth(truth_path)
-    stream = _encode(settings, source, progress)
+    stream = _encode(settings, source, _all_but_one(truth, singles, seed), progress)
     collect_rarely()
     labelled = {r: truth[r] for r in truth if r in stream.values}
     if not labelled:
@@ -138,6 +141,7 @@ def evaluate(
         profile=profile.name,
         fingerprint=stream.encoders.fingerprint,
         cross_source=cross_source,
+        singles=singles,
         records=len(stream.values),
         rejected=stream.rejected,
         unlabelled=len(stream.values) - len(labelled),
@@ -171,7 +175,17 @@ def read_truth(path: Path) -> dict[str, str]:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
 
 
-def _encode(settings: Settings, source: Path, progress: Progress) -> _Stream:
+def _all_but_one(truth: Mapping[str, str], share: float, seed: int) -> set[str]:
+    """Records to leave out, so that one alone is left of a share of the entities; both are drawn."""
+    rng = np.random.default_rng(seed)
+    members = defaultdict[str, list[str]](list)
+    for record_id, entity in sorted(truth.items()):
+        members[entity].append(record_id)
+    chosen = [ids for ids in members.values() if rng.random() < share]
+    return {r for ids in chosen for kept in [rng.integers(len(ids))] for n, r in enumerate(ids) if n != kept}
+
+
+def _encode(settings: Settings, source: Path, left_out: Container[str], progress: Progress) -> _Stream:
     profile = load_profile(settings.profile)
     encoders = build_encoders(settings, profile, source.parent)
     stage = EncodeStage(encoders, 1)
@@ -184,7 +198,8 @@ def _encode(settings: Settings, source: Path, progress: Progress) -> _Stream:
         read += count
         progress("encoding", read, size)
 
-    for chunk in chunks(source, profile.input, advance):
+    for lines in chunks(source, profile.input, advance):
+        chunk = {line: (m, r) for line, (m, r) in lines.items() if r not in left_out}
         messages = [
             Message(Position(m.topic, 0, line), m.key, m.value, m.timestamp_ms or 0) for line, (m, _) in chunk.items()
         ]

@@ -13,11 +13,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from consumer.background import Background, of_farthest
 from consumer.beliefs import Beliefs, Expectations
 from consumer.comparison import Comparison
 from consumer.fusion_spec import LearnedSpec, WeightedSpec
 from consumer.records import Bools, Floats, Halves, Match
-from consumer.terms import background, terms_of
+from consumer.terms import terms_of
 from consumer.whitening import Span, Whitening
 
 DECIMALS = 5
@@ -145,7 +146,7 @@ class WeightedFusion:
         weights = pairs.present * self._weights
         ours = (weights * ~apart).sum(axis=1)
         means = (weights * ~apart * pairs.similarities).sum(axis=1) / np.maximum(ours, 1e-9)
-        rows, own = background(pairs.rows, np.round(means, DECIMALS), ours > 0)
+        rows, own = of_farthest(pairs.rows, np.round(means, DECIMALS), ours > 0)
         seen = np.where(np.isnan(own), spec.usual, own)
         scope = beliefs.usual(seen[:, None], Expectations([spec.usual], base_rate=0.5, damping=0))[:, 0]
         beliefs.rows += len(own)
@@ -207,6 +208,10 @@ class Decider(Protocol):
         """Modalities whose cosines it was fitted on whitened."""
 
     @property
+    def background(self) -> Background | None:
+        """What it makes of a record's farthest candidates, if it looks at them: one term more."""
+
+    @property
     def expectations(self) -> Expectations: ...
 
     @property
@@ -237,7 +242,7 @@ class LearnedFusion:
 
     @property
     def fingerprint(self) -> str:
-        return " ".join([self.spec.model_dump_json(), self.decider.fingerprint, *self.whitened])
+        return f"{self.spec.model_dump_json()} {self.decider.fingerprint}"
 
     def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:
         matches: list[Match | None] = [None] * len(pairs.ids)
@@ -279,6 +284,9 @@ class LearnedFusion:
         around = terms_of(pairs, columns, crowding, quality=decider.quality)
         beyond = around.beyond(beliefs.usual(around.seen, decider.expectations))
         added = decider.weigh(similarities, present, beyond)
+        if decider.background:
+            so_far = np.round(added.sum(axis=1), DECIMALS)
+            added = np.column_stack([added, decider.background.adds(pairs.rows, so_far)])
         by_row = np.split(added.sum(axis=1), np.flatnonzero(np.diff(around.rows)) + 1)
         prior = beliefs.shifts(by_row, decider.expectations)[around.rows]
         return np.column_stack([added[:, :1], prior, added[:, 1:]])
@@ -287,6 +295,7 @@ class LearnedFusion:
         terms = [
             *(f"crowding {name}" for name in self.decider.crowding),
             *(["quality"] if self.decider.quality else []),
+            *(["crowding"] if self.decider.background else []),
         ]
         return ["base", "prior", *self.decider.modalities, *terms]
 

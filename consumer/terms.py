@@ -10,8 +10,6 @@ from consumer.comparison import Comparison
 from consumer.records import Bools, Integers
 
 Doubles = npt.NDArray[np.float64]
-_ENOUGH = 16
-"""Candidates: the farthest quarter of fewer may be the nearest as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ def terms_of(
     share of `modalities` that it has, that of a pair the better of the two: who both lack something look alike in what
     little they have.
     """
-    starts, rows = _whole_rows(pairs.rows)
+    starts, rows = whole_rows(pairs.rows)
     there = pairs.present[:, list(crowding)]
     near = (pairs.similarities[:, list(crowding)] >= list(crowding.values())) & there
     crowded = (
@@ -58,24 +56,7 @@ def terms_of(
     )
 
 
-def background(rows: Integers, scores: Doubles, counts: Bools) -> tuple[Integers, Doubles]:
-    """How alike a record's farthest candidates are to it, who are rarely its duplicates.
-
-    Of n pairs, those of a row after each other: the row of each, its score and whether it counts. Returns the place of each
-    pair's row among rows, int64 [n], and the mean score of the farthest quarter of each row's candidates, float64 [rows];
-    NaN where there are too few to tell.
-    """
-    starts, places = _whole_rows(rows)
-    counted, scores = places[counts], scores[counts]
-    candidates = np.bincount(counted, minlength=len(starts))
-    ranks = np.arange(len(counted)) - (np.cumsum(candidates) - candidates)[counted]
-    ascending = scores[np.lexsort((scores, counted))]
-    farthest = np.where(ranks < candidates[counted] // 4, ascending, 0.0)
-    sums = np.bincount(counted, farthest, minlength=len(starts))
-    return places, np.where(candidates >= _ENOUGH, sums / np.maximum(candidates // 4, 1), np.nan)
-
-
-def _whole_rows(rows: Integers) -> tuple[Integers, Integers]:
+def whole_rows(rows: Integers) -> tuple[Integers, Integers]:
     """Where the pairs of each row start, int64 [rows], and the place of each pair's row among rows, int64 [n]."""
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     return starts, np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(rows))))

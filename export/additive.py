@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
+from consumer.background import Background, of_farthest
 from consumer.beliefs import Beliefs, Expectations
 from consumer.records import Bools, Floats
 from consumer.terms import terms_of
@@ -25,6 +26,8 @@ MAX_PAIRS = 60_000
 """Of a set, drawn at random where it has more: more of one kind say little that is new."""
 _DROP = 0.5
 """Chance of a modality to be taken away, in the share of the fit that asks for it."""
+_BACKGROUND_MOST = 4.0
+"""Log-odds: the farthest candidates of a record that is there fifty times have a dozen more than usual."""
 AGAINST_WEIGHT = 0.3
 """Of what a set weighs, for each modality of `against`, if all of its pairs were such matches."""
 _AGREES, _DISAGREES = 0.9, 0.4
@@ -50,6 +53,7 @@ class Additive:
     """None where it does not look at quality."""
     whitened: Sequence[str] = ()
     """Modalities whose cosines it was fitted on whitened."""
+    background: Background | None = None
 
     @property
     def quality(self) -> bool:
@@ -76,6 +80,7 @@ class Additive:
             slopes=self.slopes * factor,
             crowding_slopes=self.crowding_slopes * factor,
             quality_slope=None if self.quality_slope is None else self.quality_slope * factor,
+            background=self.background and self.background.calibrated(factor, offset),
         )
 
 
@@ -91,11 +96,13 @@ def fit(
     against: Sequence[str] = (),
     dropped: float = 0.0,
     whitened: Sequence[str] = (),
+    background_slope: float = 0.0,
 ) -> Additive:
     """Fit on the known pairs of some sets, each weighing the same; a neuron has one weight a modality and no more.
 
     `quality` looks at how complete records are. A match whose records would contradict each other in a modality of
     `against` counts as none. `dropped` is the share of the fit that sees pairs with modalities taken away at random.
+    `background_slope` is no part of the fit: see `consumer.fusion.Background`.
     Modalities that no set has are left out: nothing is known of them. Raises ExportError where all pairs are alike.
     """
     there = [n for n, _ in enumerate(names) if any(s.table.pairs.present[s.known][:, n].any() for s in sets)]
@@ -142,7 +149,25 @@ def fit(
     of_quality = float(of_terms[-1]) if quality and not neuron else None
     of_crowding = of_terms[: len(crowding)]
     loose = Additive(modalities, crowding, expectations, 0.0, constants, whole, of_crowding, of_quality, whitened)
-    return _with_intercept(loose, sets, there, beyond)
+    fitted = _with_intercept(loose, sets, there, beyond)
+    if not background_slope or neuron:
+        return fitted
+    return replace(fitted, background=_background(fitted, sets, there, beyond, background_slope))
+
+
+def _background(
+    fitted: Additive, sets: Sequence[PairSet], there: Sequence[int], beyond: Sequence[Doubles], slope: float
+) -> Background:
+    """What is usual of the farthest candidates, each set weighing the same. Raises ExportError where none has enough."""
+    means = []
+    for one, extra in zip(sets, beyond, strict=True):
+        pairs = one.table.pairs
+        log_odds = fitted.weigh(pairs.similarities[:, there], pairs.present[:, there], extra).sum(axis=1)
+        found = of_farthest(pairs.rows, log_odds, np.ones(len(log_odds), bool))[1]
+        means += [float(np.nanmean(found))] if np.isfinite(found).any() else []
+    if not means:
+        raise ExportError("--background: no record of --data has 16 candidates, the least to tell the farthest by")
+    return Background(slope, round(float(np.mean(means)), 4), _BACKGROUND_MOST)
 
 
 def _constants(sets: Sequence[PairSet], there: Sequence[int], slopes: Doubles) -> Doubles:

@@ -30,7 +30,7 @@ from export.errors import ExportError
 from export.pair_sets import PairSet
 
 Doubles = npt.NDArray[np.float64]
-THRESHOLDS = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SURE = 0.9
 _MAX_DIFFERENCE = 1e-4
 
@@ -63,6 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quality",
         action="store_true",
         help="look at how complete records are: two that both lack something look alike in what little they have",
+    )
+    parser.add_argument(
+        "--background",
+        type=float,
+        default=0.0,
+        metavar="SLOPE",
+        help="log-odds to take from a record's pairs for each that its farthest candidates, who are rarely its duplicates, "
+        "have more than usual; 0 does not look at them",
     )
     parser.add_argument(
         "--damping", type=float, default=0.5, help="share of a change of the prior that is believed; 0 believes none"
@@ -115,6 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
             against=arguments.against,
             dropped=arguments.dropped,
             whitened=arguments.whitened,
+            background_slope=arguments.background,
         )
 
     folds = [fitted([s for s in sets if s is not one]) for one in sets]
@@ -136,6 +145,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ExportError(f"--across {' '.join(unknown)}: the folders of --data are {', '.join(names)}")
     if not 0 <= arguments.damping <= 1:
         raise ExportError(f"--damping {arguments.damping}: a share is wanted, from 0 to 1")
+    if not 0 <= arguments.background <= 1:
+        raise ExportError(f"--background {arguments.background}: a number from 0 to 1 is wanted")
     if not 0 < arguments.ridge < math.inf:
         raise ExportError(f"--ridge {arguments.ridge}: a number above 0 is wanted")
 
@@ -263,6 +274,7 @@ def _write(
         ],
         "quality": decider.quality,
         "whitened": list(decider.whitened),
+        "background": asdict(decider.background) if decider.background else None,
         "base_rate": expected.base_rate,
         "damping": expected.damping,
         "opset": decider_graph.OPSET,

@@ -14,6 +14,7 @@ import yaml
 from consumer.adapters.behaviour_encoder import BehaviourEncoder
 from consumer.adapters.device_encoder import DeviceEncoder
 from consumer.adapters.lexical_encoder import LexicalEncoder
+from consumer.background import Background
 from consumer.beliefs import Doubles, Expectations
 from consumer.encode import EncoderSet
 from consumer.ports import Encoder
@@ -139,6 +140,7 @@ class LinearDecider:
     expectations: Expectations = field(default_factory=lambda: Expectations([], 0.1, 0.5))
     fingerprint: str = "linear"
     whitened: Sequence[str] = ()
+    background: Background | None = None
 
     @property
     def quality(self) -> bool:

@@ -6,6 +6,7 @@ float32 [n, m], `present` float32 [n, m] (0 or 1), `crowding` float32 [n, c] and
 quality. It computes in float64, so a pair does not depend on its batch.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,15 @@ import numpy.typing as npt
 import orjson
 
 from consumer.adapters.onnx_session import CPU, Session, verified
+from consumer.background import Background
 from consumer.beliefs import Expectations
 from consumer.errors import ModelError
 from consumer.records import Bools, Floats
 
 Doubles = npt.NDArray[np.float64]
+_BACKGROUND = ("slope", "usual", "most")
+_DECIDES = ("modalities", "crowding", "quality", "whitened", "background", "base_rate", "damping", "sha256")
+"""What of `spec.json` changes decisions."""
 
 
 class OnnxDecider:
@@ -34,6 +39,8 @@ class OnnxDecider:
             self.crowding: Mapping[str, float] = {str(t["modality"]): float(t["similarity"]) for t in terms}
             self.quality = bool(spec.get("quality"))
             self.whitened: Sequence[str] = [str(name) for name in spec.get("whitened", ())]
+            around = spec.get("background")
+            self.background = Background(*(float(around[k]) for k in _BACKGROUND)) if around else None
             usual = [float(t["usual"]) for t in terms]
             self.expectations = Expectations(
                 [*usual, *([None] if self.quality else [])], float(spec["base_rate"]), float(spec["damping"])
@@ -41,9 +48,9 @@ class OnnxDecider:
             digest = str(spec["sha256"]["model.onnx"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{folder / 'spec.json'}: {error!r}; export the decider again") from error
-        _check(folder, self.modalities, self.crowding, self.whitened, self.expectations, len(usual))
+        _check(folder, self)
         self._terms = len(self.expectations.usual)
-        self.fingerprint = digest
+        self.fingerprint = hashlib.sha256(orjson.dumps([spec.get(name) for name in _DECIDES])).hexdigest()
         model = verified(folder / "model.onnx", digest)
         self._session = Session(model, folder, providers=[CPU], threads=1)
         self._folder = folder
@@ -74,18 +81,17 @@ def _read(folder: Path) -> Mapping[str, Any]:
     return spec
 
 
-def _check(
-    folder: Path,
-    modalities: Sequence[str],
-    crowding: Mapping[str, float],
-    whitened: Sequence[str],
-    expected: Expectations,
-    terms: int,
-) -> None:
+def _check(folder: Path, decider: OnnxDecider) -> None:
+    modalities, crowding, around = set(decider.modalities), decider.crowding, decider.background
+    expected = decider.expectations
     sound = 0 < expected.base_rate < 1 and 0 <= expected.damping <= 1
-    sound &= len(set(modalities)) == len(modalities) and {*crowding, *whitened} <= set(modalities)
-    sound &= len(crowding) == terms and all(-1 <= cosine <= 1 for cosine in crowding.values())
-    if not sound or not all(usual is None or 0 <= usual < math.inf for usual in expected.usual):
+    sound &= len(modalities) == len(decider.modalities) and {*crowding, *decider.whitened} <= modalities
+    sound &= len(expected.usual) == len(crowding) + decider.quality
+    sound &= all(-1 <= cosine <= 1 for cosine in crowding.values())
+    sound &= all(usual is None or 0 <= usual < math.inf for usual in expected.usual)
+    sound &= around is None or (0 <= around.slope <= 1 and around.most >= 0 and math.isfinite(around.usual))
+    if not sound:
         raise ModelError(
-            f"{folder / 'spec.json'}: base_rate, damping, crowding, whitened or modalities make no sense; export the decider again"
+            f"{folder / 'spec.json'}: base_rate, damping, crowding, background, whitened or modalities make no sense; "
+            "export the decider again"
         )

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from consumer.adapters.onnx_decider import OnnxDecider
+from consumer.background import Background
 from consumer.beliefs import Beliefs
 from consumer.errors import ModelError
 from consumer.fusion import LearnedFusion
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason="the extra `export` is not
 
 RECORDS = 240
 MODALITIES = ["name", "city", "behaviour", "device"]
+TERMS = ["--crowding", "name=0.6", "city=0.9", "--quality", "--whitened", "name", "--background", "0.3"]
+NAMED = ["crowding name", "crowding city", "quality", "crowding"]
 Said = pytest.CaptureFixture[str]
 
 
@@ -65,9 +68,7 @@ def export(folders: Sequence[Path], out: Path, *more: str) -> int:
 @pytest.fixture(scope="module")
 def exported(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models")
-    crowding = ["--crowding", "name=0.6", "city=0.9"]
-    more = [*crowding, "--quality", "--whitened", "name"]
-    assert export([data / "one", data / "two", data / "three"], out, *more) == 0
+    assert export([data / "one", data / "two", data / "three"], out, *TERMS) == 0
     return out / "ours"
 
 
@@ -84,6 +85,9 @@ def test_the_spec_says_what_was_fitted_and_what_it_is_worth(exported: Path, data
     assert all(term["usual"] > 0 for term in spec["crowding"])
     assert spec["quality"] is True
     assert spec["whitened"] == ["name"]
+    assert spec["background"]["slope"] == 0.3
+    assert spec["background"]["usual"] < -3, "who is farthest is a stranger"
+    assert spec["background"]["most"] > 0
     assert 0 < spec["base_rate"] < 0.5
     assert spec["training"].keys() == {"one", "two", "three"}
     assert all(0 < t["matches"] < t["pairs"] for t in spec["training"].values())
@@ -110,7 +114,7 @@ def test_the_service_reads_the_folder(exported: Path) -> None:
     assert list(decider.modalities) == MODALITIES
     assert decider.crowding == {"name": 0.6, "city": 0.9}
     assert decider.expectations.base_rate == spec["base_rate"]
-    assert decider.fingerprint == spec["sha256"]["model.onnx"]
+    assert decider.background == Background(**spec["background"])
 
 
 def test_a_pair_does_not_depend_on_its_batch(exported: Path) -> None:
@@ -184,7 +188,7 @@ def test_a_profile_decides_with_it(exported: Path, tmp_path: Path) -> None:
     assert stranger is None
     assert all_of_it is not None
     assert all_of_it.duplicate
-    assert list(all_of_it.contributions) == ["base", "prior", *MODALITIES, "crowding name", "crowding city", "quality"]
+    assert list(all_of_it.contributions) == ["base", "prior", *MODALITIES, *NAMED]
 
 
 def test_a_table_of_sets_left_out_is_printed(data: Path, tmp_path: Path, capsys: Said) -> None:
@@ -203,11 +207,12 @@ def test_a_table_of_sets_left_out_is_printed(data: Path, tmp_path: Path, capsys:
 
 
 def test_a_neuron_has_a_weight_a_modality(data: Path, tmp_path: Path) -> None:
-    more = ["--kind", "neuron", "--crowding", "name=0.6", "--quality"]
+    more = ["--kind", "neuron", "--crowding", "name=0.6", "--quality", "--background", "0.3"]
     assert export([data / "one", data / "two"], tmp_path, *more) == 0
     spec, decider = spec_of(tmp_path / "ours"), OnnxDecider(tmp_path / "ours")
     assert (spec["kind"], spec["crowding"], spec["damping"]) == ("neuron", [], 0.0)
     assert spec["quality"] is False
+    assert spec["background"] is None
     present, none = np.ones((3, 4), bool), np.zeros((3, 0))
     steps = np.array([[0.0] * 4, [0.4] * 4, [0.8] * 4], np.float32)
     log_odds = decider.weigh(steps, present, none)
@@ -217,7 +222,7 @@ def test_a_neuron_has_a_weight_a_modality(data: Path, tmp_path: Path) -> None:
 
 def test_the_same_data_give_the_same_decider(exported: Path, data: Path, tmp_path: Path) -> None:
     folders = [data / "one", data / "two", data / "three"]
-    assert export(folders, tmp_path, "--quality", "--crowding", "name=0.6", "city=0.9") == 0
+    assert export(folders, tmp_path, *TERMS) == 0
     again, first = OnnxDecider(tmp_path / "ours"), OnnxDecider(exported)
     similarities, present = np.full((1, 4), 0.7, np.float32), np.ones((1, 4), bool)
     asked = similarities, present, np.ones((1, 3))
@@ -323,6 +328,8 @@ def test_two_folders_of_one_name_cannot_be_told_apart(data: Path, tmp_path: Path
         (["--damping", "1.5"], "--damping 1.5"),
         (["--damping", "-1"], "--damping -1"),
         (["--damping", "nan"], "--damping nan"),
+        (["--background", "1.5"], "--background 1.5"),
+        (["--background", "nan"], "--background nan"),
         (["--ridge", "0"], "--ridge 0"),
         (["--text-models", "subword"], "1 names for 2 folders"),
         (["--profile", "nosuch"], "neither built in"),
@@ -366,6 +373,14 @@ def test_data_that_will_not_do(
     told = refused([data / "one", data / "two", folder], tmp_path, capsys)
     assert said in told
     assert "bad" in told
+
+
+def test_without_candidates_there_is_no_background(tmp_path: Path, capsys: Said) -> None:
+    folders = []
+    for seed in (1, 2):
+        few = people(seed)[0][:12]
+        folders.append(write(tmp_path / str(seed), few, {str(r["id"]): n // 2 for n, r in enumerate(few)}))
+    assert "--background: no record" in refused(folders, tmp_path, capsys, "--background", "0.3")
 
 
 @pytest.mark.parametrize("cluster", ["alone", "all one"])

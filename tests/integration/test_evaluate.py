@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -73,6 +74,28 @@ def test_across_sources_other_pairs_count(labelled: tuple[Path, Path]) -> None:
     assert across["cross_source"]
     assert across["pairwise"] != everywhere["pairwise"]
     assert across["fingerprint"] == everywhere["fingerprint"]
+
+
+def test_a_share_of_the_entities_is_there_once(labelled: tuple[Path, Path]) -> None:
+    """Which ones is drawn: the same by the same seed. Records without a label stay."""
+    records, truth = labelled
+    entities = set(read_truth(truth).values())
+
+    def summary(*more: str) -> dict[str, Any]:
+        done = dedup("evaluate", records, "--truth", truth, "--profile", PERSON, "--orders", "0", "--json", *more)
+        content: dict[str, Any] = json.loads(done.stdout)
+        return content
+
+    none, half, same, other, every = (
+        summary("--singles", share, "--seed", seed)
+        for share, seed in (("0", "7"), ("0.5", "7"), ("0.5", "7"), ("0.5", "8"), ("1", "7"))
+    )
+    assert none["records"] == RECORDS
+    assert every["records"] == len(entities) + 5
+    assert every["true_sizes"] == {"1": len(entities)}
+    assert every["records"] < half["records"] < none["records"]
+    assert half == same
+    assert half["true_sizes"] != other["true_sizes"]
 
 
 def test_in_words(labelled: tuple[Path, Path]) -> None:

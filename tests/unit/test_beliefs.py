@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consumer.beliefs import Beliefs, Doubles, Expectations
 
 MOST = 4.0
-TRAINING_PAIRS = 2_000
+TRAINING_PAIRS = 500
 USUAL = Expectations(usual=[0.7, 0.2], base_rate=0.1, damping=0.5)
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from consumer.background import Background
 from consumer.beliefs import Beliefs, Expectations
 from consumer.comparison import Comparison
 from consumer.fusion import DECIMALS, Layout, LearnedFusion
@@ -27,9 +28,16 @@ CROWDED = replace(
     expectations=Expectations([0.6, 0.9], 0.2, 0.8),
 )
 COMPLETE = replace(CROWDED, quality_slopes=[3.0], expectations=Expectations([0.6, 0.9, None], 0.2, 0.8))
+AROUND = replace(COMPLETE, background=Background(slope=0.5, usual=-3.0, most=2.0))
 FUSION = LearnedFusion(LAYOUT, SPEC, DECIDER)
 DECIDERS = st.sampled_from(
-    [DECIDER, CROWDED, COMPLETE, replace(DECIDER, quality_slopes=[-1.0], expectations=Expectations([None], 0.2, 0.8))]
+    [
+        DECIDER,
+        CROWDED,
+        COMPLETE,
+        AROUND,
+        replace(DECIDER, quality_slopes=[-1.0], expectations=Expectations([None], 0.2, 0.8)),
+    ]
 )
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -44,9 +52,9 @@ def comparison(similarities: Sequence[Sequence[float]], masks: Sequence[int], ro
 
 
 def stream(seed: int, rows: int) -> Comparison:
-    """Pairs of many rows, one to five each; in both records modalities are missing here and there."""
+    """Pairs of many rows, one to twenty each; in both records modalities are missing here and there."""
     rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 6, size=rows)
+    sizes = rng.choice([1, 2, 5, 20], size=rows)
     n, m = int(sizes.sum()), len(LAYOUT.names)
     masks = np.stack([np.repeat(rng.integers(1, 2**m, size=rows), sizes), rng.integers(1, 2**m, size=n)], axis=1)
     there = ((masks[:, 0] & masks[:, 1])[:, None] >> np.arange(m)) & 1
@@ -73,7 +81,8 @@ def test_contributions_sum_to_the_logit(seed: int, decider: LinearDecider) -> No
         present = [name for name, is_there in zip(LAYOUT.names, there, strict=True) if is_there]
         crowding = [f"crowding {name}" for name in decider.crowding]
         quality = ["quality"] if decider.quality else []
-        assert list(match.contributions) == ["base", "prior", *present, *crowding, *quality]
+        around = ["crowding"] if decider.background else []
+        assert list(match.contributions) == ["base", "prior", *present, *crowding, *quality, *around]
         assert list(match.similarities) == present
 
 
@@ -195,7 +204,7 @@ def test_a_modality_that_the_decider_does_not_weigh_says_nothing(seed: int) -> N
 @settings(max_examples=30)
 @given(SEEDS, st.sets(st.integers(1, 299), max_size=12), st.integers(0, 255))
 def test_batches_of_whole_rows_change_nothing(seed: int, cuts: set[int], rows_before: int) -> None:
-    pairs, fusion = stream(seed, 300), LearnedFusion(LAYOUT, ALL, COMPLETE)
+    pairs, fusion = stream(seed, 300), LearnedFusion(LAYOUT, ALL, AROUND)
     whole, cut = Beliefs(rows=rows_before), Beliefs(rows=rows_before)
     expected = fusion.judge(pairs, whole)
     rows = np.unique(pairs.rows)
@@ -219,6 +228,27 @@ def test_a_crowded_neighbourhood_says_less() -> None:
     assert one.contributions["crowding name"] < lonely.contributions["crowding name"]
     assert one.probability < lonely.probability
     assert {m.probability for m in others if m} == {one.probability}
+
+
+@pytest.mark.parametrize(
+    ("candidates", "apart", "added"),
+    [
+        (15, -1.0, 0.0),  # too few to tell
+        (16, -1.0, 0.0),  # as they should be
+        (16, -0.2, -0.5),
+        (16, 0.9, -1.0),  # all of them the same: no more is taken than for 2
+    ],
+)
+def test_where_the_farthest_are_alike_more_is_asked_of_a_pair(candidates: int, apart: float, added: float) -> None:
+    """The log-odds of a candidate are ten times its cosine, and -3 is usual."""
+    even, around = Expectations([], 0.5, 0.0), Background(slope=0.5, usual=-3.0, most=2.0)
+    decider = LinearDecider(["name"], [10.0], [math.log(2)], expectations=even, background=around)
+    cosines = [[0.95, 0, 0]] * (candidates - 4) + [[apart, 0, 0]] * 4
+    judged = LearnedFusion(LAYOUT, ALL, decider).judge(comparison(cosines, [1] * candidates), Beliefs(), different=True)
+    for match, (cosine, *_) in zip(judged, cosines, strict=True):
+        assert match is not None
+        assert match.contributions["crowding"] == pytest.approx(added, abs=1e-4)
+        assert sum(match.contributions.values()) == pytest.approx(10 * cosine + added, abs=1e-3)
 
 
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 7))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,26 @@ def test_it_tells_what_its_fitting_saw(decider: OnnxDecider) -> None:
     assert decider.quality
     assert decider.expectations.usual == [*(t["usual"] for t in spec["crowding"]), None]
     assert (decider.expectations.base_rate, decider.expectations.damping) == (spec["base_rate"], spec["damping"])
-    assert decider.fingerprint == spec["sha256"]["model.onnx"]
+    assert decider.background is not None
+    assert asdict(decider.background) == spec["background"]
+
+
+@pytest.mark.parametrize("key", ["modalities", "crowding", "whitened", "background", "base_rate", "damping"])
+def test_whatever_changes_decisions_changes_the_fingerprint(key: str, decider: OnnxDecider, folder: Path) -> None:
+    """What a scope has learnt of log-odds counts only for the decider that gave them."""
+    other = {
+        "modalities": ["name", "text", "city", "behaviour", "device"],
+        "crowding": [NAME, {"modality": "city", "similarity": 0.8, "usual": 0.5}],
+        "whitened": [],
+        "background": None,
+        "base_rate": 0.2,
+        "damping": 0.1,
+    }
+    change(key, other[key])(folder)
+    assert OnnxDecider(folder).fingerprint != decider.fingerprint
+    change("licence", "another")(folder)
+    change(key, spec_of(SHIPPED)[key])(folder)
+    assert OnnxDecider(folder).fingerprint == decider.fingerprint
 
 
 def test_a_pair_does_not_depend_on_its_batch(decider: OnnxDecider) -> None:
@@ -123,6 +143,10 @@ NAME = {"modality": "name", "similarity": 0.75, "usual": 0.5}
         (change("crowding", "name"), "spec.json.*export"),
         (change("whitened", ["shoe"]), "make no sense.*export"),
         (change("whitened", 7), "spec.json.*export"),
+        (change("background", {"slope": 0.3, "usual": -8.0}), "spec.json.*most.*export"),
+        (change("background", {"slope": 2, "usual": -8.0, "most": 4.0}), "make no sense.*export"),
+        (change("background", {"slope": 0.3, "usual": -8.0, "most": -4.0}), "make no sense.*export"),
+        (change("background", 7), "spec.json.*export"),
         (change("quality", None), "export the decider again|failed on"),
         *((change("base_rate", value), "make no sense.*export") for value in (0, 1, -0.1, 7)),
         *((change("damping", value), "make no sense.*export") for value in (-0.1, 1.1)),
@@ -218,7 +242,7 @@ def test_a_learned_fusion_that_makes_no_sense(changed: dict[str, object], said: 
         load_profile(person(tmp_path, fusion={**LEARNED, **changed}))
 
 
-@pytest.mark.parametrize("name", ["base", "prior", "quality", "crowding name"])
+@pytest.mark.parametrize("name", ["base", "prior", "quality", "crowding", "crowding name"])
 def test_a_modality_cannot_have_the_name_of_a_term(name: str, tmp_path: Path) -> None:
     modalities = {name: {"encoder": "lexical", "fields": ["name"], "dim": 32, "weight": 1}}
     load_profile(person(tmp_path, modalities=modalities))  # with a weighted mean there are no such terms
