@@ -12,7 +12,7 @@ import orjson
 from consumer.decode import decode
 from consumer.errors import RejectedError
 from consumer.feedback import decode_feedback
-from consumer.fusion import Layout
+from consumer.layout import Layout
 from consumer.loop import Result, last_positions
 from consumer.metrics import METRICS
 from consumer.ports import Encoder, Model, Remembering

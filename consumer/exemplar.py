@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from consumer.fusion import DECIMALS
+from consumer.layout import DECIMALS
 from consumer.records import Floats, Member
 
 Doubles = npt.NDArray[np.float64]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from consumer.beliefs import Beliefs
 from consumer.comparison import Comparison
-from consumer.fusion import DECIMALS, Fusion, Layout
+from consumer.fusion import Fusion
+from consumer.layout import DECIMALS, Layout
 from consumer.ports import Cosines, Hits, VectorIndex
 from consumer.records import Bools, Erasure, Floats, Match, Vector
 from consumer.rows import Row

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from consumer.comparison import Comparison
-from consumer.fusion import Layout
+from consumer.layout import Layout
 from consumer.neighbours import compare_rows
 from consumer.ports import VectorIndex
 from consumer.records import Bools, Integers, Position, Vector

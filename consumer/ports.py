@@ -166,7 +166,7 @@ class Hits:
 
     ids: Sequence[str]
     scores: Floats
-    """float32 [n], inner products rounded to `fusion.DECIMALS`, so that a tie is a tie whatever the shape of the batch."""
+    """float32 [n], inner products rounded to `layout.DECIMALS`, so that a tie is a tie whatever the shape of the batch."""
     cosines: Floats
     """float32 [n, modalities], as `Cosines` gave them."""
     masks: Sequence[int]

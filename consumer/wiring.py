@@ -29,9 +29,10 @@ from consumer.cores import available_cores
 from consumer.decisions import Policy
 from consumer.encode import EncoderSet
 from consumer.errors import ModelError, SettingsError
-from consumer.fusion import Fusion, LearnedFusion, WeightedFusion
+from consumer.fusion import Fusion, WeightedFusion
 from consumer.fusion_spec import WeightedSpec
 from consumer.indexes import new_index
+from consumer.learned_fusion import LearnedFusion
 from consumer.loop import Limits
 from consumer.match import MatchSettings, MatchStage
 from consumer.merging import MergeRules

@@ -37,7 +37,7 @@ _SCALE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Additive:
-    """Implements `consumer.fusion.Decider` in numpy; `export.decider_graph` writes it as a graph."""
+    """Implements `consumer.learned_fusion.Decider` in numpy; `export.decider_graph` writes it as a graph."""
 
     modalities: Sequence[str]
     crowding: Mapping[str, float]
@@ -64,7 +64,7 @@ class Additive:
         return ""
 
     def weigh(self, similarities: Floats, present: Bools, beyond: Doubles) -> Doubles:
-        """See `consumer.fusion.Decider`."""
+        """See `consumer.learned_fusion.Decider`."""
         pieces = _pieces(np.asarray(similarities, np.float64))
         of_modalities = ((pieces * self.slopes).sum(axis=2) + self.constants) * present
         base = np.full((len(pieces), 1), self.intercept)
@@ -102,7 +102,7 @@ def fit(
 
     `quality` looks at how complete records are. A match whose records would contradict each other in a modality of
     `against` counts as none. `dropped` is the share of the fit that sees pairs with modalities taken away at random.
-    `background_slope` is no part of the fit: see `consumer.fusion.Background`.
+    `background_slope` is no part of the fit: see `consumer.background.Background`.
     Modalities that no set has are left out: nothing is known of them. Raises ExportError where all pairs are alike.
     """
     there = [n for n, _ in enumerate(names) if any(s.table.pairs.present[s.known][:, n].any() for s in sets)]

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from consumer.adapters.onnx_decider import OnnxDecider
 from consumer.encode import EncoderSet
-from consumer.fusion import Layout
 from consumer.indexes import new_index
+from consumer.layout import Layout
 from consumer.merging import MergeRules
 from consumer.profile import Profile, TextModality, load_profile
 from consumer.settings import Settings, load_settings

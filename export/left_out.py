@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from consumer.evaluation import Scores, overlap
 from consumer.evidence import EvidenceGraph
-from consumer.fusion import Layout, LearnedFusion
 from consumer.fusion_spec import LearnedSpec
+from consumer.layout import Layout
+from consumer.learned_fusion import LearnedFusion
 from consumer.merging import MergeRules
 from consumer.partition import partition
 from consumer.records import Bools, Evidence, Match, Member

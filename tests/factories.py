@@ -128,7 +128,7 @@ def unit_rows(n: int, dim: int, seed: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class LinearDecider:
-    """A decider in numpy: log-odds that grow in a straight line with each similarity. Implements `consumer.fusion.Decider`."""
+    """A decider in numpy: log-odds that grow in a straight line with each similarity. Implements `consumer.learned_fusion.Decider`."""
 
     modalities: Sequence[str]
     slopes: Sequence[float]

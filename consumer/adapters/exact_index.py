@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from consumer.fusion import DECIMALS
+from consumer.layout import DECIMALS
 from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats
 

@@ -15,7 +15,7 @@ import numpy as np
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import RowFile
-from consumer.fusion import DECIMALS
+from consumer.layout import DECIMALS
 from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats, Integers
 

@@ -29,7 +29,7 @@ _DECIDES = ("modalities", "crowding", "quality", "whitened", "background", "base
 
 
 class OnnxDecider:
-    """Implements `consumer.fusion.Decider`. Raises ModelError for a folder that is broken or of another kind."""
+    """Implements `consumer.learned_fusion.Decider`. Raises ModelError for a folder that is broken or of another kind."""
 
     def __init__(self, folder: Path) -> None:
         spec = _read(folder)
@@ -58,7 +58,7 @@ class OnnxDecider:
         self.weigh(nothing, nothing > 0, np.zeros((1, self._terms)))  # what cannot run is refused now
 
     def weigh(self, similarities: Floats, present: Bools, beyond: Doubles) -> Doubles:
-        """See `consumer.fusion.Decider`. Raises ModelError."""
+        """See `consumer.learned_fusion.Decider`. Raises ModelError."""
         crowding, quality = np.split(beyond, [len(self.crowding)], axis=1)
         inputs = {"similarities": similarities, "present": present, "crowding": crowding}
         inputs |= {"quality": quality} if self.quality else {}

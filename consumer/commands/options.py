@@ -1,4 +1,4 @@
-"""What commands share: the options that choose settings, and JSON on standard output."""
+"""What commands share: the options that choose settings, JSON on standard output, progress on standard error."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,9 +6,13 @@ from typing import Any
 
 import click
 import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from consumer import logs
 from consumer.settings import Settings, load_settings
+
+CONSOLE = Console(stderr=True)
 
 
 def configured(config: Path | None, overrides: Mapping[str, object]) -> Settings:
@@ -32,3 +36,15 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 def print_json(value: object) -> None:
     """One line of JSON on standard output."""
     click.echo(orjson.dumps(value))
+
+
+def progress(unit: str) -> Progress:
+    """A bar of so many of a unit."""
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit} [dim]{{task.description}}"),
+        TimeElapsedColumn(),
+        console=CONSOLE,
+    )

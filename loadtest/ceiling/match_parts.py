@@ -11,8 +11,8 @@ import numpy as np
 
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import as_floats
-from consumer.fusion import LearnedFusion
 from consumer.indexes import build_snapshots
+from consumer.learned_fusion import LearnedFusion
 from consumer.ports import ClusterStore, Cosines
 from consumer.records import Floats, Halves, Integers, Message, Vector
 from consumer.vectors import unpack

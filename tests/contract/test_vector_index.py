@@ -20,7 +20,7 @@ from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import RowFile, as_floats
 from consumer.errors import SettingsError
-from consumer.fusion import DECIMALS
+from consumer.layout import DECIMALS
 from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats
 from tests.factories import unit_rows

@@ -18,7 +18,7 @@ from consumer.adapters.onnx_decider import OnnxDecider
 from consumer.background import Background
 from consumer.beliefs import Beliefs
 from consumer.errors import ModelError
-from consumer.fusion import LearnedFusion
+from consumer.learned_fusion import LearnedFusion
 from consumer.profile import load_profile
 from consumer.settings import load_settings
 from consumer.simulate import signups

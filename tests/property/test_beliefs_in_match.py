@@ -16,8 +16,8 @@ from consumer import match, rows, whitening
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.beliefs import Beliefs, Expectations
 from consumer.errors import StoreError
-from consumer.fusion import LearnedFusion
 from consumer.fusion_spec import LearnedSpec
+from consumer.learned_fusion import LearnedFusion
 from consumer.match import MatchStage
 from consumer.records import Message, Outgoing, ScopeUpdate
 from consumer.whitening import Whitening

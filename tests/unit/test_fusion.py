@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from consumer.beliefs import Beliefs
 from consumer.comparison import Comparison
-from consumer.fusion import DECIMALS, Layout, WeightedFusion
+from consumer.fusion import WeightedFusion
 from consumer.fusion_spec import CrowdingSpec, WeightedSpec
+from consumer.layout import DECIMALS, Layout
 from consumer.records import Bools, Floats, Integers, Match
 
 LAYOUT = Layout(["name", "city", "device"], [16, 8, 4], [0.5, 0.3, 0.2])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from consumer.background import Background
 from consumer.beliefs import Beliefs, Expectations
 from consumer.comparison import Comparison
-from consumer.fusion import DECIMALS, Layout, LearnedFusion
 from consumer.fusion_spec import LearnedSpec
+from consumer.layout import DECIMALS, Layout
+from consumer.learned_fusion import LearnedFusion
 from consumer.records import Match
 from tests.factories import LinearDecider
 

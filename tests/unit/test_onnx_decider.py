@@ -14,7 +14,8 @@ import yaml
 from consumer.adapters.onnx_decider import OnnxDecider
 from consumer.doctor import examine
 from consumer.errors import ModelError, SettingsError
-from consumer.fusion import LearnedFusion, WeightedFusion
+from consumer.fusion import WeightedFusion
+from consumer.learned_fusion import LearnedFusion
 from consumer.profile import load_profile
 from consumer.settings import Settings, load_settings
 from consumer.wiring import build_encoders, build_fusion

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from consumer import whitening as module
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_index import HnswOptions
-from consumer.fusion import Layout
+from consumer.layout import Layout
 from consumer.records import Floats
 from consumer.whitening import LEAST_ROWS, Doubles, Whitening, renewed
 
