@@ -222,11 +222,24 @@ class Deployment:
         assert self._producer.flush(30) == 0
 
     def settle(self) -> None:
-        """Wait until all that was sent is through both stages."""
+        """Wait until all that was sent is through both stages, and readers of what is committed can see it."""
         self.flush()
         self._await("encode", self.input)
         self._await("encode", self.feedback)
         self._await("match", self.vectors)
+        wait_until(self._nothing_is_open, "an end of what a killed matcher had begun")
+
+    def _nothing_is_open(self) -> bool:
+        """Whether no transaction hides what comes behind it: one of a process that died does, until it times out."""
+        everything = Consumer(
+            {**self.clients(), "group.id": f"{self.name}.reader", "isolation.level": "read_uncommitted"}
+        )
+        try:
+            topics = [f"{self.name}.{kind}" for kind in ("events", "clusters", "possible")]
+            there = self._client.list_topics(timeout=10).topics
+            return all(self._ends(t) == self._ends(t, everything) for t in topics if t in there)
+        finally:
+            everything.close()
 
     def _await(self, stage: str, topic: str) -> None:
         # the end moves: a matcher writes to the topic that it reads
@@ -261,13 +274,13 @@ class Deployment:
         self._client.unassign()
         return messages
 
-    def _ends(self, topic: str) -> dict[int, int]:
+    def _ends(self, topic: str, client: Consumer | None = None) -> dict[int, int]:
+        """As the client sees them: to one that reads what is committed, the first open transaction is the end."""
+        asked = client or self._client
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return {
-                    p.partition: self._client.get_watermark_offsets(p, timeout=10)[1] for p in self._partitions(topic)
-                }
+                return {p.partition: asked.get_watermark_offsets(p, timeout=10)[1] for p in self._partitions(topic)}
             except KafkaException:  # a topic made a moment ago has no leader yet
                 assert time.monotonic() < deadline, f"the ends of {topic} are not known"
                 time.sleep(0.1)

@@ -284,7 +284,8 @@ def one_short(rules: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 def test_redis_users_need_each_of_their_rights(place: Place, role: str) -> None:
     messages = vectors(place)
     stored = place.settings(7)
-    lives(place, stored, build_store(stored, place.profile), messages)
+    with closing(build_store(stored, place.profile)) as store:
+        lives(place, stored, store, messages)
     rules = redis_rules(stored, place.profile)[role]
 
     def work(granted: Sequence[str]) -> str:
@@ -295,13 +296,10 @@ def test_redis_users_need_each_of_their_rights(place: Place, role: str) -> None:
             if role == "match":
                 for key in client.scan_iter(f"{place.name}-7:*"):
                     client.delete(key)
-        store = build_store(settings, place.profile)
-        try:
+        with closing(build_store(settings, place.profile)) as given:
             if role == "match":
-                return refusal(lambda: lives(place, settings, store, messages))
-            return refusal(lambda: tells(place, settings) if role == "explain" else looks(store))
-        finally:
-            store.close()
+                return refusal(lambda: lives(place, settings, given, messages))
+            return refusal(lambda: tells(place, settings) if role == "explain" else looks(given))
 
     assert work(rules) == ""
     said = {rule: work(others) for rule, others in one_short(rules)}
