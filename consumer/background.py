@@ -35,7 +35,7 @@ class Background:
         """To each of n pairs, float64 [n], given the row and the log-odds of each."""
         places, own = of_farthest(rows, log_odds, np.ones(len(rows), bool))
         more = np.where(np.isnan(own), 0.0, np.clip(own - self.usual, 0.0, self.most))
-        return np.asarray((-self.slope * more)[places], np.float64)
+        return np.asarray((0.0 - self.slope * more)[places], np.float64)  # nothing is 0, not -0
 
 
 def of_farthest(rows: Integers, scores: Doubles, counts: Bools) -> tuple[Integers, Doubles]:
