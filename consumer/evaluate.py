@@ -181,8 +181,11 @@ def _all_but_one(truth: Mapping[str, str], share: float, seed: int) -> set[str]:
     members = defaultdict[str, list[str]](list)
     for record_id, entity in sorted(truth.items()):
         members[entity].append(record_id)
-    chosen = [ids for ids in members.values() if rng.random() < share]
-    return {r for ids in chosen for kept in [rng.integers(len(ids))] for n, r in enumerate(ids) if n != kept}
+    left_out = set[str]()
+    for ids in [ids for ids in members.values() if rng.random() < share]:
+        kept = ids[rng.integers(len(ids))]
+        left_out.update(r for r in ids if r != kept)
+    return left_out
 
 
 def _encode(settings: Settings, source: Path, left_out: Container[str], progress: Progress) -> _Stream:
