@@ -29,6 +29,8 @@ from consumer.wiring import topic_specs
 _IN_FLIGHT = 64
 """Records sent and not yet decided. It keeps the latency honest, and the embedded broker, which holds 5 MiB a
 partition and drops the rest, from losing any."""
+_AT_ONCE = {"enable.idempotence": False}
+"""A new client that asks for its producer id waits half a second until it asks again, and the first records with it."""
 _PATIENCE_SECONDS = 60.0
 _EXAMPLES = 3
 _EXAMPLE_MEMBERS = 4
@@ -131,7 +133,7 @@ def run_demo(settings: Settings, service: Service, records: int, seed: int, show
     """Send the stream, wait for the last decision, and score what the events say against what was planted."""
     subscriber = _Subscriber(settings)
     subscriber.start()
-    publisher = KafkaPublisher(settings.kafka.producer_properties)
+    publisher = KafkaPublisher({**settings.kafka.producer_properties, **_AT_ONCE})
     seen = Seen()
     truth: dict[str, int] = {}
     values: dict[str, Mapping[str, object]] = {}
