@@ -6,11 +6,11 @@ takes nothing from a consumer that keeps its partitions.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from consumer.adapters import kafka_offsets
@@ -24,13 +24,11 @@ from consumer.adapters.kafka_errors import (
     is_rebalance,
 )
 from consumer.adapters.kafka_group import NEWER, Properties, classic, consumer_config
+from consumer.adapters.kafka_held import Held, OnAssigned, OnRevoked, Partition
 from consumer.adapters.kafka_messages import received_message
+from consumer.adapters.kafka_troubles import Troubles
 from consumer.errors import BrokerError
 from consumer.records import Message, Position
-
-Partition = tuple[str, int]
-OnAssigned = Callable[[Sequence[Partition]], Mapping[Partition, int]]
-OnRevoked = Callable[[Sequence[Partition], bool], None]
 
 _HEED_SECONDS: Final = 0.1
 _log = structlog.get_logger(__name__)
@@ -65,23 +63,13 @@ class KafkaSource:
         timeout_seconds: float = 10.0,
     ) -> None:
         self._topics = list(topics)
-        self._on_assigned = on_assigned
-        self._on_revoked = on_revoked
         self._linger_seconds = linger_seconds
         self._timeout_seconds = timeout_seconds
-        self._assigned: set[Partition] = set()
-        self._unstarted: set[Partition] = set()
-        self._next: dict[Partition, int] = {}
+        self._troubles = Troubles()
+        self._held = Held(on_assigned, on_revoked, self._troubles.fail)
         # Taken from librdkafka and not yet returned: a poll that raises leaves them to the next one.
         self._ready: list[Message] = []
-        self._failure: Exception | None = None
         self._topics_found = False
-        self._trouble = ""
-        self._outage = ""
-        self.outages = 0
-        """How often no broker answered any more."""
-        # Partitions that went since `keep_alive` was called last.
-        self._gone: set[Partition] = set()
         self._closed = False
         self._config = consumer_config(properties, group)
         # The newer protocol was nobody's choice, and has not worked yet in this process.
@@ -96,10 +84,10 @@ class KafkaSource:
         """
         if self._closed:
             raise BrokerError("this source is closed")
-        self._look_for_brokers()
+        self._troubles.look(self._consumer, self._topics[0])
         if not self._topics_found and not self._find_topics(timeout_seconds):
             return []
-        self._start_again()
+        self._held.start_again(self._consumer)
         deadline = time.monotonic() + timeout_seconds
         # consume(n, t) waits all of t unless n came, so the first message is awaited alone.
         while not self._ready:
@@ -122,7 +110,7 @@ class KafkaSource:
         done: dict[Partition, int] = {}
         for position in positions:
             partition = (position.topic, position.partition)
-            if partition in self._assigned:
+            if partition in self._held.all:
                 done[partition] = max(done.get(partition, 0), position.offset + 1)
         if not done:
             return
@@ -159,22 +147,27 @@ class KafkaSource:
         """
         if self._closed:
             return ()
-        self._gone.clear()
-        held = [TopicPartition(*p) for p in self._assigned]
+        self._held.gone.clear()
+        held = [TopicPartition(*p) for p in self._held.all]
         try:
             if held:
                 self._consumer.pause(held)
             self._receive(1, _HEED_SECONDS)
-            if staying := [TopicPartition(*p) for p in self._assigned - self._unstarted]:
+            if staying := [TopicPartition(*p) for p in self._held.live()]:
                 self._consumer.resume(staying)
         except KafkaException as error:
-            self._fail(broker_error(error.args[0], explain(error.args[0])))
-        return set(self._gone)
+            self._troubles.fail(broker_error(error.args[0], explain(error.args[0])))
+        return set(self._held.gone)
 
     @property
     def trouble(self) -> str:
         """Why nothing comes, while no broker answers; else empty."""
-        return self._outage
+        return self._troubles.outage
+
+    @property
+    def outages(self) -> int:
+        """How often no broker answered any more."""
+        return self._troubles.outages
 
     def lag(self) -> Mapping[Partition, int]:
         """Messages between what was delivered and the end, per assigned partition; asks no broker once fetching.
@@ -183,7 +176,7 @@ class KafkaSource:
         not known yet is left out. Compaction makes this an upper bound.
         """
         lags = {}
-        for partition in sorted(self._assigned - self._unstarted):
+        for partition in self._held.live():
             try:
                 where = TopicPartition(*partition)
                 first, end = self._consumer.get_watermark_offsets(where, cached=True)
@@ -207,7 +200,7 @@ class KafkaSource:
         waiting = (
             m.position.offset for m in self._ready if (m.position.topic, m.position.partition) == (topic, partition)
         )
-        return next(waiting, self._next.get((topic, partition)))
+        return next(waiting, self._held.next.get((topic, partition)))
 
     def close(self) -> None:
         """Leave the group; `on_revoked` is called for what is still assigned. May be called twice."""
@@ -218,13 +211,11 @@ class KafkaSource:
             self._consumer.close()
         except KafkaException as error:
             _log.warning("consumer_close_failed", error=explain(error.args[0]))
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        self._troubles.raise_any()
 
     def _joining(self) -> Consumer:
         try:
-            consumer = Consumer({**self._config, "error_cb": self._note_error, "logger": _client_log})
+            consumer = Consumer({**self._config, "error_cb": self._troubles, "logger": _client_log})
             consumer.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
         except (KafkaException, ValueError, TypeError) as error:
             raise client_error("consumer", error) from error
@@ -252,7 +243,7 @@ class KafkaSource:
             if trouble is not None:
                 if not is_passing(trouble):
                     raise BrokerError(explain(trouble, topic))
-                self._warn(explain(trouble))
+                self._troubles.warn(explain(trouble))
                 return False
         self._topics_found = True
         return True
@@ -262,9 +253,7 @@ class KafkaSource:
             self._receive(limit, timeout_seconds)
         except KafkaException as error:
             raise broker_error(error.args[0], explain(error.args[0])) from error
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        self._troubles.raise_any()
 
     def _receive(self, limit: int, timeout_seconds: float) -> None:
         for raw in self._consumer.consume(limit, timeout_seconds):
@@ -275,41 +264,28 @@ class KafkaSource:
             if error is not None:
                 self._judge(error, raw)
                 continue
-            self._trouble = ""
+            self._troubles.passed()
             message = received_message(raw)
             partition = (message.position.topic, message.position.partition)
-            if partition in self._assigned and partition not in self._unstarted:
-                self._next[partition] = message.position.offset + 1
+            if partition in self._held:
+                self._held.next[partition] = message.position.offset + 1
                 self._ready.append(message)
-
-    def _look_for_brokers(self) -> None:
-        """While no broker answered, ask whether one does again: librdkafka does not tell."""
-        if self._outage:
-            try:
-                self._consumer.list_topics(self._topics[0], timeout=1.0)
-            except KafkaException as error:
-                self._outage = explain(error.args[0])
-            else:
-                self._outage = ""
 
     def _judge(self, error: KafkaError, raw: KafkaMessage) -> None:
         topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
         if partition is None or topic is None:
             # of no partition: the group refuses this client, or the client is beyond repair
             if error.code() == KafkaError._FATAL or is_hopeless(error):
-                self._fail(BrokerError(explain(error)))
+                self._troubles.fail(BrokerError(explain(error)))
         elif is_end(error):
-            if offset is not None and (topic, partition) in self._assigned:
-                self._next[topic, partition] = offset
+            if offset is not None and (topic, partition) in self._held.all:
+                self._held.next[topic, partition] = offset
         elif is_passing(error):
             _log.warning("consume_retried", topic=topic, partition=partition, error=explain(error))
         else:
-            self._fail(broker_error(error, explain(error, f"{topic}/{partition}" if partition >= 0 else topic)))
-
-    def _fail(self, error: Exception) -> None:
-        # The first is the cause; poll raises it once everything received beside it is kept.
-        if self._failure is None:
-            self._failure = error
+            self._troubles.fail(
+                broker_error(error, explain(error, f"{topic}/{partition}" if partition >= 0 else topic))
+            )
 
     def _judge_commit(self, error: KafkaError, reached: Sequence[TopicPartition]) -> None:
         where = ", ".join(f"{o.topic}/{o.partition}" for o in reached)
@@ -318,56 +294,18 @@ class KafkaSource:
             return
         raise broker_error(error, f"commit of {where}: {explain(error)}")
 
-    def _note_error(self, error: KafkaError) -> None:
-        # Runs inside consume(). What only needs waiting is librdkafka's to repair; it is told once per outage.
-        if is_hopeless(error):
-            self._fail(BrokerError(explain(error)))
-            return
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self.outages += not self._outage
-            self._outage = explain(error)
-        self._warn(explain(error))
+    def _start(self, partition: Partition, first: int) -> int:
+        # The first offset is not asked for: behind a fetch that waits for messages, an answer takes half a second.
+        if partition not in self._held.next:
+            start = kafka_offsets.committed(self._consumer, partition, self._timeout_seconds)
+            self._held.next[partition] = max(0, first) if start is None else start
+        return self._held.next[partition]
 
-    def _warn(self, trouble: str) -> None:
-        # librdkafka repeats itself at every attempt to connect.
-        if trouble != self._trouble:
-            _log.warning("broker_trouble", error=trouble)
-        self._trouble = trouble
+    # called inside librdkafka
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._may_fall_back = False
-        came = [(p.topic, p.partition) for p in partitions]
-        self._assigned.update(came)
-        try:
-            consumer.incremental_assign(self._started(came))
-            # librdkafka remembers of a partition that went that it was paused
-            consumer.resume([TopicPartition(*p) for p in came])
-        except Exception as error:  # noqa: BLE001 - librdkafka's C frames must not be unwound; poll raises it
-            self._fail(error)
-            # The rebalance has to be completed all the same; held still until on_assigned succeeds.
-            self._unstarted.update(came)
-            consumer.incremental_assign([TopicPartition(*p) for p in came])
-            consumer.pause([TopicPartition(*p) for p in came])
-
-    def _start_again(self) -> None:
-        if not self._unstarted:
-            return
-        waiting = sorted(self._unstarted)
-        starts = self._started(waiting)
-        self._consumer.incremental_unassign([TopicPartition(*p) for p in waiting])
-        self._consumer.incremental_assign(starts)
-        self._consumer.resume([TopicPartition(*p) for p in waiting])
-        self._unstarted.difference_update(waiting)
-
-    def _started(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
-        starts = self._on_assigned(partitions) if self._on_assigned is not None and partitions else {}
-        for partition in partitions:
-            self._next.pop(partition, None)
-            if starts.get(partition, -1) >= 0:
-                self._next[partition] = starts[partition]
-        return [
-            TopicPartition(topic, number, starts.get((topic, number), OFFSET_INVALID)) for topic, number in partitions
-        ]
+        self._held.come(consumer, partitions)
 
     def _revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._let_go(consumer, partitions, lost=False)
@@ -376,27 +314,5 @@ class KafkaSource:
         self._let_go(consumer, partitions, lost=True)
 
     def _let_go(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
-        gone = [(p.topic, p.partition) for p in partitions]
-        known = [p for p in gone if p not in self._unstarted]
-        if lost:
-            self._assigned.difference_update(gone)
-        try:
-            # While it runs, partitions that are only revoked can still be committed.
-            if known and self._on_revoked is not None:
-                self._on_revoked(known, lost)
-        except Exception as error:  # noqa: BLE001 - as in _assign
-            self._fail(error)
-        self._assigned.difference_update(gone)
-        self._unstarted.difference_update(gone)
-        self._gone.update(gone)
-        self._ready = [m for m in self._ready if (m.position.topic, m.position.partition) in self._assigned]
-        for partition in gone:
-            self._next.pop(partition, None)
-        consumer.incremental_unassign(partitions)
-
-    def _start(self, partition: Partition, first: int) -> int:
-        # The first offset is not asked for: behind a fetch that waits for messages, an answer takes half a second.
-        if partition not in self._next:
-            start = kafka_offsets.committed(self._consumer, partition, self._timeout_seconds)
-            self._next[partition] = max(0, first) if start is None else start
-        return self._next[partition]
+        self._held.go(consumer, partitions, lost=lost)
+        self._ready = [m for m in self._ready if (m.position.topic, m.position.partition) in self._held.all]
