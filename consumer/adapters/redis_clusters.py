@@ -11,76 +11,14 @@ from typing import Any
 import msgpack
 
 from consumer.adapters import redis_layout as layout
-from consumer.adapters.redis_connection import RedisConnection, Script
+from consumer.adapters.redis_connection import RedisConnection
+from consumer.adapters.redis_scripts import ACKNOWLEDGE, APPLY, CLAIM, READ
 from consumer.errors import FencedError, SettingsError, StoreError
 from consumer.ports import Known, Neighbourhood, lost_writes, moved_scope
 from consumer.records import Cluster, OutboxEntry, Position, RecordState, Retired, ScopeUpdate
 
-# `apply` must not fail between two writes, so each command it uses is tried here in a form that changes nothing: an
-# ACL that lacks one shows now.
-_CLAIM = Script("""
-local head, outbox, probe, redo = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local stored = redis.call('HGET', head, 'epoch') or '0'
-if tonumber(stored) > tonumber(ARGV[1]) then return {'fenced', stored} end
-for _, field in ipairs(redis.call('HKEYS', head)) do
-  local partition = string.match(field, '^applied:(.+)$')
-  if partition and partition ~= ARGV[2] then return {'elsewhere', partition} end
-end
-redis.call('HSET', head, 'epoch', ARGV[1])
-redis.call('HINCRBY', head, 'seq', 0)
-redis.call('HDEL', head, '')
-redis.call('ZADD', outbox, 'XX', 0, '')
-redis.call('ZREMRANGEBYSCORE', outbox, '-inf', 0)
-redis.call('ZREM', redo, '')
-redis.call('SET', probe, '', 'EX', 1, 'XX')
-redis.call('DEL', probe)
-return {'claimed', redis.call('HGET', head, 'applied:' .. ARGV[2]) or '-1'}
-""")
-
-# Redis refuses the first write of a script when it is out of memory, and none after it: the batch is written whole
-# or not at all. Everything that could fail on the content (unpacking, comparing) comes before that write.
-_APPLY = Script("""
-local head, outbox, redo = KEYS[1], KEYS[2], KEYS[3]
-local stored = redis.call('HGET', head, 'epoch') or '0'
-if tonumber(stored) ~= tonumber(ARGV[1]) then return {'fenced', stored} end
-local applied = 'applied:' .. ARGV[2]
-local last = redis.call('HGET', head, applied) or '-1'
-if tonumber(last) >= tonumber(ARGV[3]) then return {'before'} end
-if ARGV[8] ~= '' and last ~= ARGV[8] then return {'behind', last} end
-local commands, entries = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
-local done, again = cmsgpack.unpack(ARGV[6]), cmsgpack.unpack(ARGV[7])
-redis.call('HSET', head, applied, ARGV[3])
-for _, command in ipairs(commands) do
-  redis.call(command[1], KEYS[command[2]], unpack(command, 3))
-end
-local seq = redis.call('HINCRBY', head, 'seq', #entries) - #entries
-for i, entry in ipairs(entries) do
-  local number = string.format('%.0f', seq + i)
-  redis.call('ZADD', outbox, number, number .. ':' .. entry)
-end
-for _, record in ipairs(done) do redis.call('ZREM', redo, record) end
-for _, record in ipairs(again) do redis.call('ZADD', redo, 'NX', redis.call('HINCRBY', head, 'redo', 1), record) end
-return {'applied'}
-""")
-
-_ACKNOWLEDGE = Script("""
-local stored = redis.call('HGET', KEYS[1], 'epoch') or '0'
-if tonumber(stored) ~= tonumber(ARGV[1]) then return {'fenced', stored} end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
-return {'done'}
-""")
-
-# A script, so that what is asked together is of one moment, and comes as one reply: many replies would cost the client
-# more than what they say.
-_READ = Script("""
-local found = {}
-for i, command in ipairs(cmsgpack.unpack(ARGV[1])) do
-  found[i] = redis.call(command[1], KEYS[command[2]], unpack(command, 3))
-end
-return found
-""")
 _COMMANDS = 500
-"""In one run of it, which keeps others waiting. An even number: those of a cluster are two."""
+"""In one run of `READ`, which keeps others waiting. An even number: those of a cluster are two."""
 
 
 class RedisClusters:
@@ -141,7 +79,7 @@ class RedisClusters:
         if newest > epoch:
             _unfence(scope, epoch, b"fenced", str(newest).encode())
         names = self._names(scope)
-        status, value = self._redis.run(_CLAIM, [names.head, names.outbox, names.probe, names.redo], [epoch, partition])
+        status, value = self._redis.run(CLAIM, [names.head, names.outbox, names.probe, names.redo], [epoch, partition])
         _unfence(scope, epoch, status, value)
         return int(value)
 
@@ -211,7 +149,7 @@ class RedisClusters:
         parts = writes.commands, entries, list(update.redo_dropped), list(update.redo_put)
         packed = [_packed(part) for part in parts]
         expected = "" if after is None else after
-        status, *value = self._redis.run(_APPLY, writes.keys, [epoch, partition, offset, *packed, expected])
+        status, *value = self._redis.run(APPLY, writes.keys, [epoch, partition, offset, *packed, expected])
         _unfence(scope, epoch, status, *value)
         if status == b"behind" and after is not None:
             raise lost_writes(scope, int(value[0]), after)
@@ -222,7 +160,7 @@ class RedisClusters:
 
     def acknowledge(self, scope: str, epoch: int, sequence: int) -> None:
         names = self._names(scope)
-        status, *value = self._redis.run(_ACKNOWLEDGE, [names.head, names.outbox], [epoch, sequence])
+        status, *value = self._redis.run(ACKNOWLEDGE, [names.head, names.outbox], [epoch, sequence])
         _unfence(scope, epoch, status, *value)
 
     def clusters(self, scope: str, cluster_ids: Sequence[str]) -> Mapping[str, Cluster | Retired]:
@@ -295,7 +233,7 @@ class RedisClusters:
                 (name, places.setdefault(key, len(places) + 1), *fields)
                 for name, key, *fields in commands[start : start + _COMMANDS]
             ]
-            replies += self._redis.run(_READ, list(places), [_packed(asked)])
+            replies += self._redis.run(READ, list(places), [_packed(asked)])
         left = iter(replies)
         return [list(islice(left, len(group))) for group in groups]
 
