@@ -9,22 +9,24 @@ offset that the group committed with it.
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from consumer.beliefs import Beliefs
-from consumer.decisions import Decisions, Policy
+from consumer.decisions import Decisions
 from consumer.denial import denials
-from consumer.errors import FencedError, RejectedError, SettingsError, StoreError
+from consumer.errors import RejectedError
 from consumer.fusion import Fusion
 from consumer.loop import Result
+from consumer.match_settings import MatchSettings
 from consumer.metrics import METRICS
 from consumer.minter import generation_key
 from consumer.neighbours import match_rows
-from consumer.outbox import MatchTopics, Outbox
+from consumer.outbox import Outbox
 from consumer.owned import OwnedPartition, OwnedScope
-from consumer.ports import ClusterStore, SnapshotStore, VectorIndex, lost_writes
+from consumer.ownership import Ownership
+from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
 from consumer.records import (
     Erasure,
     Match,
@@ -35,33 +37,12 @@ from consumer.records import (
 )
 from consumer.routing import route
 from consumer.rows import BLOCK_OFFSETS, Row, block_of, blocks, bring_up_to_date, fresh_rows, is_current
-from consumer.tally import count_decided, count_owned, count_released
+from consumer.tally import count_decided, count_owned
 from consumer.vectors import tick_message, unpack
-from consumer.whitening import Whitening, renewed
+from consumer.whitening import renewed
 
 STAGE = "match"
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class MatchSettings:
-    """What a matcher needs to know."""
-
-    profile: str
-    vectors_topic: str
-    fingerprint: str
-    """Of profile and models: only vectors that carry it are compared."""
-    mint_key: bytes
-    topics: MatchTopics
-    neighbours: int
-    """k: candidates scored per record."""
-    policy: Policy
-    snapshot_records: int
-    """Messages between two snapshots of a partition."""
-    erased_snapshot_ms: int = 3_600_000
-    """A snapshot that may hold an erased record is replaced after so long."""
-    deny_erased: bool = False
-    """Records that were erased are not taken in when they come again."""
 
 
 class MatchStage:
@@ -84,16 +65,14 @@ class MatchStage:
         self._fusion = fusion
         self._spans = fusion.layout.spans(fusion.whitened)
         self._store = store
-        self._snapshots = snapshots
-        self._new_index = new_index
+        self._owned = Ownership(settings, self._spans, store, snapshots, new_index, committed)
+        self._partitions = self._owned.partitions
         self._position = position
-        self._committed = committed
         self._now_ms = now_ms
         deciding = f"{settings.fingerprint} {fusion.fingerprint}".encode()
         self._config = hashlib.blake2b(deciding, digest_size=8).hexdigest()
         self._decisions = Decisions(store, settings.policy, settings.profile, self._config, settings.mint_key)
         self._outbox = Outbox(store, settings.profile, self._config, settings.topics, settings.vectors_topic)
-        self._partitions: dict[int, OwnedPartition] = {}
         self._undelivered = False
         self._room = 0
         self._backlog: int | None = None
@@ -113,48 +92,12 @@ class MatchStage:
     # ownership
 
     def assigned(self, partition: int, high_watermark: int) -> int:
-        """Take a partition over and return the offset to read from: that of its snapshot, else 0.
-
-        Raises SettingsError when the store knows offsets the topic does not have: the topic was made anew; and when it
-        knows nothing of a partition that events were told of: its state was lost.
-        """
-        if self._store.epochs([partition])[partition] == 0 and (lost := self._committed(partition)):
-            raise SettingsError(
-                f"the store knows nothing of {self._settings.vectors_topic}[{partition}], whose events were told up to "
-                f"offset {lost}: its state was lost, or redis.prefix was changed. `dedup rebuild` makes it again from "
-                "the topics; to start afresh instead, use another kafka.group as well."
-            )
-        epoch = self._store.take_epoch(partition)
-        # in this order: a transaction of the predecessor that our epoch did not stop is pending, and waited for here
-        owned = OwnedPartition(partition, epoch, high_watermark, self._committed(partition))
-        applied = {scope: self._claim(scope, owned) for scope in self._store.scopes(partition)}
-        if (newest := max([owned.told - 1, *applied.values()])) >= high_watermark:
-            raise SettingsError(
-                f"offset {newest} was decided of {self._settings.vectors_topic}[{partition}], which ends at "
-                f"{high_watermark}: the topic was deleted and made anew. Use another redis.prefix and kafka.group to "
-                "start afresh."
-            )
-        snapshot = self._snapshots.load(partition, self._settings.fingerprint, applied)
-        owned.next_offset = snapshot.offset if snapshot else 0
-        METRICS.snapshot_offset.labels(str(partition)).set(owned.next_offset)
-        for scope, offset in applied.items():
-            index = snapshot.indexes.get(scope) if snapshot else None
-            held = index if index is not None else self._new_index()
-            waiting = self._store.read(scope, [], redo=1).waiting
-            owned.scopes[scope] = OwnedScope(scope, held, offset, self._beliefs(scope), waiting=waiting)
-        self._partitions[partition] = owned
-        count_owned(self._partitions.values())
-        _log.info("assigned", partition=partition, epoch=epoch, start=owned.next_offset, end=high_watermark)
-        return owned.next_offset
+        """Take a partition over and return the offset to read from: see `Ownership.take`."""
+        return self._owned.take(partition, high_watermark)
 
     def revoked(self, partition: int, *, lost: bool) -> None:
         """Let a partition go; with a snapshot, unless it was lost to another owner already."""
-        owned = self._partitions.pop(partition, None)
-        if owned is not None:
-            if not lost:
-                self._snapshot(owned)
-            count_released(partition, lost=lost)
-        count_owned(self._partitions.values())
+        self._owned.release(partition, lost=lost)
 
     def ready(self) -> bool:
         """True once the indexes hold what was there when their partitions were assigned."""
@@ -175,8 +118,7 @@ class MatchStage:
 
     def process(self, messages: Sequence[Message]) -> Result:
         if self._undelivered:
-            for owned in self._partitions.values():
-                owned.told = self._committed(owned.number)
+            self._owned.ask_again()
         rejected: list[Rejected] = []
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
@@ -214,13 +156,7 @@ class MatchStage:
 
     def confirm(self) -> None:
         """Raises FencedError when another matcher took one of our partitions over."""
-        newest = self._store.epochs(list(self._partitions))
-        for owned in self._partitions.values():
-            if newest[owned.number] != owned.epoch:
-                raise FencedError(
-                    f"{self._settings.vectors_topic}[{owned.number}] belongs to epoch {newest[owned.number]}, this "
-                    f"matcher holds epoch {owned.epoch}: another one took it over while this one stood still"
-                )
+        self._owned.confirm()
 
     def delivered(self) -> None:
         self._undelivered = False
@@ -236,7 +172,7 @@ class MatchStage:
                     scope.owed, scope.dirty = -1, scope.owes_more
             overdue = owned.erased_ms is not None and now - owned.erased_ms >= self._settings.erased_snapshot_ms
             if overdue or owned.since_snapshot >= self._settings.snapshot_records:
-                self._snapshot(owned)
+                self._owned.snapshot(owned)
         latency = METRICS.latency_seconds.labels(STAGE)
         for ingested_ms in self._ingested_ms:
             latency.observe(max(0, now - ingested_ms) / 1000)
@@ -256,20 +192,13 @@ class MatchStage:
                 if message.position.offset >= owned.told:  # else its dead letter was sent
                     rejected.append(Rejected(message, STAGE, str(error)))
         for name in {row.item.scope: None for row in unpacked if not isinstance(row.item, Erasure)}:
-            if name not in owned.scopes:
-                owned.scopes[name] = OwnedScope(name, self._new_index(), self._claim(name, owned), self._beliefs(name))
+            self._owned.scope(owned, name)
         held = {name: (scope.index, scope.applied) for name, scope in owned.scopes.items()}
         return route(unpacked, held, self._store, everywhere=self._settings.deny_erased)
 
     def _process_scope(self, owned: OwnedPartition, scope: OwnedScope, rows: Sequence[Row]) -> None:
         step = METRICS.step_seconds.labels
-        if scope.in_doubt:
-            if (applied := self._claim(scope.name, owned)) < scope.applied:
-                raise lost_writes(scope.name, applied, scope.applied)
-            scope.applied = applied
-            scope.beliefs = self._beliefs(scope.name)
-            scope.dirty = True  # what was written after all has left its events
-            scope.in_doubt = False
+        self._owned.clear_doubt(owned, scope)
         with step(STAGE, "read").time():
             known = self._store.known(scope.name, list({record_id for row in rows for record_id in row.records}))
         if owned.erased_ms is None and any(isinstance(r.item, Erasure) and r.item.id in scope.index for r in rows):
@@ -325,28 +254,3 @@ class MatchStage:
         count_decided(rows, matches, decision.changes)
         if not applied:
             _log.info("already applied", partition=owned.number, offset=offset)
-
-    # upkeep
-
-    def _beliefs(self, scope: str) -> Beliefs:
-        packed, common = self._store.beliefs(scope)
-        whitening = Whitening() if common is None else Whitening.unpack(common, self._spans)
-        return Beliefs(whitening=whitening) if packed is None else Beliefs.unpack(packed, whitening)
-
-    def _claim(self, scope: str, owned: OwnedPartition) -> int:
-        return self._store.claim(scope, owned.number, owned.epoch)
-
-    def _snapshot(self, owned: OwnedPartition) -> None:
-        try:
-            behind = any(self._store.applied(s.name, owned.number) < s.applied for s in owned.scopes.values())
-        except StoreError as error:
-            _log.warning("no snapshot", partition=owned.number, reason=str(error))
-            return
-        if behind:  # it lost writes: a replay beside it left out what it no longer knew
-            _log.warning("no snapshot", partition=owned.number, reason="the store is older than the index")
-            return
-        scopes = {s.name: (s.index, s.applied) for s in owned.scopes.values()}
-        # not behind what was not told yet: the dead letters of it are nowhere else
-        offset = min(owned.next_offset, owned.told)
-        self._snapshots.save(owned.number, self._settings.fingerprint, offset, scopes)
-        owned.since_snapshot, owned.erased_ms = 0, None

@@ -34,7 +34,8 @@ from consumer.fusion_spec import WeightedSpec
 from consumer.indexes import new_index
 from consumer.learned_fusion import LearnedFusion
 from consumer.loop import Limits
-from consumer.match import MatchSettings, MatchStage
+from consumer.match import MatchStage
+from consumer.match_settings import MatchSettings
 from consumer.merging import MergeRules
 from consumer.metrics import METRICS
 from consumer.outbox import MatchTopics

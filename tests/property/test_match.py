@@ -27,7 +27,8 @@ from consumer.evaluation import EventView
 from consumer.fusion import Fusion, WeightedFusion
 from consumer.fusion_spec import WeightedSpec
 from consumer.loop import Result
-from consumer.match import MatchSettings, MatchStage
+from consumer.match import MatchStage
+from consumer.match_settings import MatchSettings
 from consumer.merging import MergeRules
 from consumer.outbox import MatchTopics
 from consumer.ports import ClusterStore, SnapshotStore, VectorIndex

@@ -1,0 +1,140 @@
+"""The partitions of one matcher: taken over with what a snapshot and the store know of them, and let go with a snapshot."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from consumer.beliefs import Beliefs
+from consumer.errors import FencedError, SettingsError, StoreError
+from consumer.match_settings import MatchSettings
+from consumer.metrics import METRICS
+from consumer.owned import OwnedPartition, OwnedScope
+from consumer.ports import ClusterStore, SnapshotStore, VectorIndex, lost_writes
+from consumer.tally import count_owned, count_released
+from consumer.whitening import Span, Whitening
+
+_log = structlog.get_logger()
+
+
+class Ownership:
+    """Which partitions are ours, and what is known of them.
+
+    `committed` gives the offset that the group committed of a partition: everything before it is decided and told.
+    """
+
+    def __init__(
+        self,
+        settings: MatchSettings,
+        spans: Sequence[Span],
+        store: ClusterStore,
+        snapshots: SnapshotStore,
+        new_index: Callable[[], VectorIndex],
+        committed: Callable[[int], int],
+    ) -> None:
+        self._settings = settings
+        self._spans = spans
+        self._store = store
+        self._snapshots = snapshots
+        self._new_index = new_index
+        self._committed = committed
+        self.partitions: dict[int, OwnedPartition] = {}
+
+    def take(self, partition: int, high_watermark: int) -> int:
+        """Take a partition over and return the offset to read from: that of its snapshot, else 0.
+
+        Raises SettingsError when the store knows offsets the topic does not have: the topic was made anew; and when it
+        knows nothing of a partition that events were told of: its state was lost.
+        """
+        if self._store.epochs([partition])[partition] == 0 and (lost := self._committed(partition)):
+            raise SettingsError(
+                f"the store knows nothing of {self._settings.vectors_topic}[{partition}], whose events were told up to "
+                f"offset {lost}: its state was lost, or redis.prefix was changed. `dedup rebuild` makes it again from "
+                "the topics; to start afresh instead, use another kafka.group as well."
+            )
+        epoch = self._store.take_epoch(partition)
+        # in this order: a transaction of the predecessor that our epoch did not stop is pending, and waited for here
+        owned = OwnedPartition(partition, epoch, high_watermark, self._committed(partition))
+        applied = {scope: self._claim(scope, owned) for scope in self._store.scopes(partition)}
+        if (newest := max([owned.told - 1, *applied.values()])) >= high_watermark:
+            raise SettingsError(
+                f"offset {newest} was decided of {self._settings.vectors_topic}[{partition}], which ends at "
+                f"{high_watermark}: the topic was deleted and made anew. Use another redis.prefix and kafka.group to "
+                "start afresh."
+            )
+        snapshot = self._snapshots.load(partition, self._settings.fingerprint, applied)
+        owned.next_offset = snapshot.offset if snapshot else 0
+        METRICS.snapshot_offset.labels(str(partition)).set(owned.next_offset)
+        for scope, offset in applied.items():
+            index = snapshot.indexes.get(scope) if snapshot else None
+            held = index if index is not None else self._new_index()
+            waiting = self._store.read(scope, [], redo=1).waiting
+            owned.scopes[scope] = OwnedScope(scope, held, offset, self._beliefs(scope), waiting=waiting)
+        self.partitions[partition] = owned
+        count_owned(self.partitions.values())
+        _log.info("assigned", partition=partition, epoch=epoch, start=owned.next_offset, end=high_watermark)
+        return owned.next_offset
+
+    def release(self, partition: int, *, lost: bool) -> None:
+        """Let a partition go; with a snapshot, unless it was lost to another owner already."""
+        owned = self.partitions.pop(partition, None)
+        if owned is not None:
+            if not lost:
+                self.snapshot(owned)
+            count_released(partition, lost=lost)
+        count_owned(self.partitions.values())
+
+    def confirm(self) -> None:
+        """Raises FencedError when another matcher took one of the partitions over."""
+        newest = self._store.epochs(list(self.partitions))
+        for owned in self.partitions.values():
+            if newest[owned.number] != owned.epoch:
+                raise FencedError(
+                    f"{self._settings.vectors_topic}[{owned.number}] belongs to epoch {newest[owned.number]}, this "
+                    f"matcher holds epoch {owned.epoch}: another one took it over while this one stood still"
+                )
+
+    def ask_again(self) -> None:
+        """Learn what of the partitions was told: of a delivery it is not known."""
+        for owned in self.partitions.values():
+            owned.told = self._committed(owned.number)
+
+    def scope(self, owned: OwnedPartition, name: str) -> OwnedScope:
+        """A scope of a partition, claimed where it is new."""
+        if name not in owned.scopes:
+            owned.scopes[name] = OwnedScope(name, self._new_index(), self._claim(name, owned), self._beliefs(name))
+        return owned.scopes[name]
+
+    def clear_doubt(self, owned: OwnedPartition, scope: OwnedScope) -> None:
+        """Where a write was tried whose answer never came, learn from the store how far it is. Raises LostWritesError."""
+        if not scope.in_doubt:
+            return
+        if (applied := self._claim(scope.name, owned)) < scope.applied:
+            raise lost_writes(scope.name, applied, scope.applied)
+        scope.applied = applied
+        scope.beliefs = self._beliefs(scope.name)
+        scope.dirty = True  # what was written after all has left its events
+        scope.in_doubt = False
+
+    def snapshot(self, owned: OwnedPartition) -> None:
+        """Write one, unless the store is behind the indexes."""
+        try:
+            behind = any(self._store.applied(s.name, owned.number) < s.applied for s in owned.scopes.values())
+        except StoreError as error:
+            _log.warning("no snapshot", partition=owned.number, reason=str(error))
+            return
+        if behind:  # it lost writes: a replay beside it left out what it no longer knew
+            _log.warning("no snapshot", partition=owned.number, reason="the store is older than the index")
+            return
+        scopes = {s.name: (s.index, s.applied) for s in owned.scopes.values()}
+        # not behind what was not told yet: the dead letters of it are nowhere else
+        offset = min(owned.next_offset, owned.told)
+        self._snapshots.save(owned.number, self._settings.fingerprint, offset, scopes)
+        owned.since_snapshot, owned.erased_ms = 0, None
+
+    def _beliefs(self, scope: str) -> Beliefs:
+        packed, common = self._store.beliefs(scope)
+        whitening = Whitening() if common is None else Whitening.unpack(common, self._spans)
+        return Beliefs(whitening=whitening) if packed is None else Beliefs.unpack(packed, whitening)
+
+    def _claim(self, scope: str, owned: OwnedPartition) -> int:
+        return self._store.claim(scope, owned.number, owned.epoch)
