@@ -4,7 +4,7 @@ What a fusion is, and the one with fixed weights; `consumer.learned_fusion` has 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,7 +77,7 @@ class WeightedFusion:
         matches: list[Match | None] = [None] * len(pairs.ids)
         kept = np.flatnonzero(((scores >= self.spec.possible) | different) & (evidence > 0))
         duplicate = (scores >= self.spec.duplicate) & (evidence >= self.spec.min_evidence - 1e-9)
-        columns = scores, duplicate, pairs.similarities, shares, crowding
+        columns = scores, duplicate, pairs.similarities, pairs.present, shares, crowding
         for i, *found in zip(kept.tolist(), *(column[kept].tolist() for column in columns), strict=True):
             matches[i] = self._match(pairs.ids[i], *found)
         return matches
@@ -95,7 +95,7 @@ class WeightedFusion:
         beliefs.belong(self.fingerprint)
         apart = np.asarray([name in spec.apart for name in self.layout.names])
         instead = np.asarray([spec.apart.get(name, 0.0) for name in self.layout.names])
-        weights = pairs.present * self._weights
+        weights = self._present(pairs) * self._weights
         ours = (weights * ~apart).sum(axis=1)
         means = (weights * ~apart * pairs.similarities).sum(axis=1) / np.maximum(ours, 1e-9)
         rows, own = of_farthest(pairs.rows, np.round(means, DECIMALS), ours > 0)
@@ -108,10 +108,20 @@ class WeightedFusion:
 
     def _means(self, pairs: Comparison) -> tuple[Doubles, Doubles, Doubles]:
         """Share of each modality, weight present, weighted mean: [n, modalities], [n], [n]."""
-        weights = pairs.present * self._weights
+        weights = self._present(pairs) * self._weights
         evidence = weights.sum(axis=1)
         shares = weights / np.maximum(evidence, 1e-9)[:, None]
         return shares, evidence, np.round((shares * pairs.similarities).sum(axis=1), DECIMALS)
+
+    def _present(self, pairs: Comparison) -> npt.NDArray[np.bool_]:
+        """What counts of each pair, [n, modalities]."""
+        least = np.asarray([self.spec.one_sided.get(name, -1.0) for name in self.layout.names])
+        return np.asarray(pairs.present & (np.round(pairs.similarities, DECIMALS) >= least), np.bool_)
+
+    @property
+    def _named(self) -> Collection[str]:
+        """Modalities that have a weight."""
+        return self.layout.names if self.spec.weights is None else self.spec.weights
 
     @property
     def _weights(self) -> Doubles:
@@ -125,18 +135,21 @@ class WeightedFusion:
         score: float,
         duplicate: bool,
         similarities: Sequence[float],
+        there: Sequence[bool],
         shares: Sequence[float],
         crowding: float,
     ) -> Match:
         spec = self.spec
-        present = [(name, c, s) for name, c, s in zip(self.layout.names, similarities, shares, strict=True) if s]
+        columns = zip(self.layout.names, similarities, there, shares, strict=True)
+        present = [(name, cosine, share) for name, cosine, both, share in columns if both and name in self._named]
         return Match(
             id=record_id,
             probability=probability(spec.slope * (score - spec.duplicate)),
             duplicate=duplicate,
             similarities={name: round(cosine, 4) for name, cosine, _ in present},
-            contributions={name: round(spec.slope * s * (c - spec.duplicate), 4) for name, c, s in present}
-            | ({"crowding": round(-spec.slope * crowding, 4)} if spec.crowding else {}),
+            # `+ 0.0`: what is one-sided and does not count adds 0, not -0
+            contributions={name: round(spec.slope * s * (c - spec.duplicate), 4) + 0.0 for name, c, s in present}
+            | ({"crowding": 0.0 - round(spec.slope * crowding, 4)} if spec.crowding else {}),
         )
 
 

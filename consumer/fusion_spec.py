@@ -46,6 +46,8 @@ class WeightedSpec(_Spec):
     """Log-odds per unit of score: how sharply the probability turns at `duplicate`."""
     weights: Annotated[Mapping[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
     """Modality → share of the score, others none; without it, the shares that the search goes by."""
+    one_sided: Mapping[str, Annotated[float, Field(ge=-1, le=1)]] = {}
+    """Modality → the cosine from which it counts: that pictures differ says little, that they are one says much."""
     crowding: CrowdingSpec | None = None
     """Without it, a score means the same everywhere."""
     whitened: Sequence[str] = ()
@@ -54,7 +56,7 @@ class WeightedSpec(_Spec):
     @property
     def modalities(self) -> set[str]:
         """All that it names."""
-        return {*(self.weights or ()), *self.whitened, *(self.crowding.apart if self.crowding else ())}
+        return {*(self.weights or ()), *self.whitened, *self.one_sided, *(self.crowding.apart if self.crowding else ())}
 
 
 class LearnedSpec(_Spec):

@@ -168,7 +168,7 @@ class Profile(_Frozen):
             named = fusion.modalities if isinstance(fusion, WeightedSpec) else set()
             if unknown := sorted(named - self.modalities.keys()):
                 raise ValueError(
-                    f"fusion: what is no modality is weighed, whitened or kept apart: {', '.join(unknown)}"
+                    f"fusion: what is no modality is weighed, whitened, kept apart or one-sided: {', '.join(unknown)}"
                 )
         self._check_quality()
         return self

@@ -167,6 +167,31 @@ def test_float_noise_below_the_last_digit_decides_nothing() -> None:
     assert [m is not None and m.duplicate for m in decide(FUSION, list("abc"), rows, np.asarray([7] * 3))] == [True] * 3
 
 
+def test_what_is_one_sided_counts_where_it_is_alike_and_adds_nothing_where_it_differs() -> None:
+    one_sided = WeightedFusion(LAYOUT, SPEC.model_copy(update={"one_sided": {"device": 0.75}}))
+    for cosine, counts in ((-0.2, False), (0.74, False), (0.75, True), (1.0, True)):
+        (without,) = judge([[0.85, 0.85, 0.0]], [3])
+        (match,) = judge([[0.85, 0.85, cosine]], [7], one_sided)
+        (two_sided,) = judge([[0.85, 0.85, cosine]], [7])
+        assert isinstance(match, Match)
+        assert isinstance(without, Match)
+        assert match.similarities["device"] == pytest.approx(cosine, abs=1e-4)
+        if counts:
+            assert match == two_sided
+        else:
+            assert match.contributions == {**without.contributions, "device": 0.0}
+            assert (match.probability, match.duplicate) == (without.probability, without.duplicate)
+
+
+def test_what_is_one_sided_and_differs_is_no_evidence() -> None:
+    one_sided = WeightedFusion(LAYOUT, SPEC.model_copy(update={"one_sided": {"device": 0.75}, "min_evidence": 0.0}))
+    alone = np.asarray([[0.0, 0.0, 0.7], [0.0, 0.0, 0.9]], np.float32)
+    differs, same = decide(one_sided, ["a", "b"], alone, np.asarray([4, 4]))
+    assert differs is None
+    assert same is not None
+    assert same.duplicate
+
+
 CROWDED = WeightedFusion(LAYOUT, SPEC.model_copy(update={"crowding": CrowdingSpec(usual=0.25, most=0.18)}))
 CANDIDATES = 20
 

@@ -20,6 +20,7 @@ from tests.pictures import encoded, photo
 
 PICTURE, COPY = encoded(photo(21, 320, 240)), encoded(photo(21, 320, 240).resize((240, 180)), "PNG")
 OTHER = encoded(photo(22, 320, 240))
+HASH, TWO_BITS_ON, OTHER_HASH = "bf84cc3bd1683e81", "bf84cc3bd1683e82", "a58fcb61e185d8f0"
 KETTLE = "Rowenta electric kettle stainless steel with thermostat"
 
 
@@ -76,8 +77,13 @@ def test_quality_knows_the_picture_that_was_read(encoders: EncoderSet) -> None:
         ),
         ({"title": KETTLE, "image": PICTURE}, {"title": KETTLE, "image": OTHER}),
         ({"title": KETTLE, "image": PICTURE}, {"title": f"{KETTLE} new", "image": COPY}),
+        (
+            {"title": KETTLE, "image_phash": HASH},
+            {"title": "Rowenta kettle, thermostat", "image_phash": TWO_BITS_ON},
+        ),
+        ({"title": KETTLE, "image_phash": HASH}, {"title": KETTLE, "image_phash": OTHER_HASH}),
     ],
-    ids=["title", "shouted", "picture", "gtin", "code", "other photograph", "copied photograph"],
+    ids=["title", "shouted", "picture", "gtin", "code", "other photograph", "copied photograph", "hash", "other hash"],
 )
 def test_one_kind_of_evidence_is_enough(
     encoders: EncoderSet, left: dict[str, object], right: dict[str, object]
@@ -99,8 +105,15 @@ def test_one_kind_of_evidence_is_enough(
         ),
         ({"image": PICTURE}, {"image": OTHER}),
         ({"title": KETTLE}, {"title": "Acoustic guitar with a spruce top"}),
+        ({"title": KETTLE}, {"title": "Rowenta kettle, thermostat"}),
+        ({"title": "Kettle KE7200-41", "image_phash": HASH}, {"title": "Kettle KE8300-52", "image_phash": HASH}),
+        ({"title": KETTLE, "image_phash": HASH}, {"title": "Acoustic guitar, spruce", "image_phash": HASH}),
+        ({"image_phash": HASH}, {"image_phash": OTHER_HASH}),
     ],
-    ids=["codes against picture", "codes against title", "brand and price", "no title", "pictures", "titles"],
+    ids=[
+        *("codes against picture", "codes against title", "brand and price", "no title", "pictures", "titles"),
+        *("like titles", "codes against hash", "titles against hash", "hashes"),
+    ],
 )
 def test_what_contradicts_or_says_too_little_does_not_merge(
     encoders: EncoderSet, left: dict[str, object], right: dict[str, object]

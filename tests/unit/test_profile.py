@@ -132,12 +132,15 @@ def test_thresholds_are_in_order(file: Path) -> None:
     [
         {"weights": {"name": 1, "shoe": 1}},
         {"whitened": ["name", "shoe"]},
+        {"one_sided": {"name": 0.9, "shoe": 0.9}},
         {"crowding": {"usual": 0.2, "most": 0.1, "apart": {"shoe": 0}}},
     ],
 )
 def test_what_decides_looks_at_modalities_only(file: Path, more: dict[str, object]) -> None:
     fusion = {"duplicate": 0.6, "possible": 0.5, "slope": 1, "min_evidence": 0, **more}
-    assert "what is no modality is weighed, whitened or kept apart: shoe" in fault(changed(file, fusion=fusion))
+    assert "what is no modality is weighed, whitened, kept apart or one-sided: shoe" in fault(
+        changed(file, fusion=fusion)
+    )
 
 
 def test_a_profile_cannot_be_changed() -> None:
