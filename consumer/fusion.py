@@ -4,7 +4,7 @@ What a fusion is, and the one with fixed weights; `consumer.learned_fusion` has 
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,8 +71,9 @@ class WeightedFusion:
         return self.spec.model_dump_json()
 
     def judge(self, pairs: Comparison, beliefs: Beliefs, *, different: bool = False) -> list[Match | None]:
-        shares, evidence, means = self._means(pairs)
-        crowding = self._crowding(pairs, beliefs)
+        weights = self._counted(pairs)
+        shares, evidence, means = self._means(pairs, weights)
+        crowding = self._crowding(pairs, weights, beliefs)
         scores = np.round(means - crowding, DECIMALS)
         matches: list[Match | None] = [None] * len(pairs.ids)
         kept = np.flatnonzero(((scores >= self.spec.possible) | different) & (evidence > 0))
@@ -83,11 +84,12 @@ class WeightedFusion:
         return matches
 
     def scores(self, pairs: Comparison) -> Doubles:
-        _, evidence, means = self._means(pairs)
-        scores = np.round(means - self._crowding(pairs, Beliefs()), DECIMALS)
+        weights = self._counted(pairs)
+        _, evidence, means = self._means(pairs, weights)
+        scores = np.round(means - self._crowding(pairs, weights, Beliefs()), DECIMALS)
         return np.where((evidence > 0) & (evidence >= self.spec.min_evidence - 1e-9), scores, -1.0)
 
-    def _crowding(self, pairs: Comparison, beliefs: Beliefs) -> Doubles:
+    def _crowding(self, pairs: Comparison, weights: Doubles, beliefs: Beliefs) -> Doubles:
         """What to take from each score, float64 [n], for what is usual here; below 0 where that is little."""
         spec = self.spec.crowding
         if spec is None or not pairs.ids:
@@ -95,7 +97,6 @@ class WeightedFusion:
         beliefs.belong(self.fingerprint)
         apart = np.asarray([name in spec.apart for name in self.layout.names])
         instead = np.asarray([spec.apart.get(name, 0.0) for name in self.layout.names])
-        weights = self._present(pairs) * self._weights
         ours = (weights * ~apart).sum(axis=1)
         means = (weights * ~apart * pairs.similarities).sum(axis=1) / np.maximum(ours, 1e-9)
         rows, own = of_farthest(pairs.rows, np.round(means, DECIMALS), ours > 0)
@@ -106,28 +107,28 @@ class WeightedFusion:
         taken = ours * np.minimum(beyond, spec.most)[rows] + (weights * instead).sum(axis=1)
         return np.asarray(taken / np.maximum(weights.sum(axis=1), 1e-9), np.float64)
 
-    def _means(self, pairs: Comparison) -> tuple[Doubles, Doubles, Doubles]:
+    def _means(self, pairs: Comparison, weights: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         """Share of each modality, weight present, weighted mean: [n, modalities], [n], [n]."""
-        weights = self._present(pairs) * self._weights
         evidence = weights.sum(axis=1)
         shares = weights / np.maximum(evidence, 1e-9)[:, None]
         return shares, evidence, np.round((shares * pairs.similarities).sum(axis=1), DECIMALS)
 
-    def _present(self, pairs: Comparison) -> npt.NDArray[np.bool_]:
-        """What counts of each pair, [n, modalities]."""
-        least = np.asarray([self.spec.one_sided.get(name, -1.0) for name in self.layout.names])
-        return np.asarray(pairs.present & (np.round(pairs.similarities, DECIMALS) >= least), np.bool_)
+    def _counted(self, pairs: Comparison) -> Doubles:
+        """The weight of each modality that counts for each pair, [n, modalities]: both have it, and alike if it is one-sided."""
+        counts = pairs.present
+        if one_sided := self.spec.one_sided:
+            least = np.asarray([one_sided.get(name, -1.0) for name in self.layout.names])
+            counts = counts & (np.round(pairs.similarities, DECIMALS) >= least)
+        named = self._named
+        weights = np.asarray([named.get(name, 0.0) for name in self.layout.names], np.float64)
+        return np.asarray(counts * (weights / weights.sum()), np.float64)
 
     @property
-    def _named(self) -> Collection[str]:
-        """Modalities that have a weight."""
-        return self.layout.names if self.spec.weights is None else self.spec.weights
-
-    @property
-    def _weights(self) -> Doubles:
-        named = self.spec.weights
-        weights = np.asarray(self.layout.weights if named is None else [named.get(n, 0.0) for n in self.layout.names])
-        return np.asarray(weights / weights.sum(), np.float64)
+    def _named(self) -> Mapping[str, float]:
+        """Modalities that have a weight in the score."""
+        if self.spec.weights is not None:
+            return self.spec.weights
+        return dict(zip(self.layout.names, self.layout.weights, strict=True))
 
     def _match(
         self,
@@ -140,8 +141,8 @@ class WeightedFusion:
         crowding: float,
     ) -> Match:
         spec = self.spec
-        columns = zip(self.layout.names, similarities, there, shares, strict=True)
-        present = [(name, cosine, share) for name, cosine, both, share in columns if both and name in self._named]
+        named, columns = self._named, zip(self.layout.names, similarities, there, shares, strict=True)
+        present = [(name, cosine, share) for name, cosine, both, share in columns if both and name in named]
         return Match(
             id=record_id,
             probability=probability(spec.slope * (score - spec.duplicate)),

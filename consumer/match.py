@@ -192,7 +192,7 @@ class MatchStage:
                 if message.position.offset >= owned.told:  # else its dead letter was sent
                     rejected.append(Rejected(message, STAGE, str(error)))
         for name in {row.item.scope: None for row in unpacked if not isinstance(row.item, Erasure)}:
-            self._owned.scope(owned, name)
+            self._owned.open_scope(owned, name)
         held = {name: (scope.index, scope.applied) for name, scope in owned.scopes.items()}
         return route(unpacked, held, self._store, everywhere=self._settings.deny_erased)
 

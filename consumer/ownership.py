@@ -98,11 +98,10 @@ class Ownership:
         for owned in self.partitions.values():
             owned.told = self._committed(owned.number)
 
-    def scope(self, owned: OwnedPartition, name: str) -> OwnedScope:
-        """A scope of a partition, claimed where it is new."""
+    def open_scope(self, owned: OwnedPartition, name: str) -> None:
+        """Claim a scope of a partition where it is new."""
         if name not in owned.scopes:
             owned.scopes[name] = OwnedScope(name, self._new_index(), self._claim(name, owned), self._beliefs(name))
-        return owned.scopes[name]
 
     def clear_doubt(self, owned: OwnedPartition, scope: OwnedScope) -> None:
         """Where a write was tried whose answer never came, learn from the store how far it is. Raises LostWritesError."""

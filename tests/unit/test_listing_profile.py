@@ -82,8 +82,20 @@ def test_quality_knows_the_picture_that_was_read(encoders: EncoderSet) -> None:
             {"title": "Rowenta kettle, thermostat", "image_phash": TWO_BITS_ON},
         ),
         ({"title": KETTLE, "image_phash": HASH}, {"title": KETTLE, "image_phash": OTHER_HASH}),
+        ({"image_phash": HASH}, {"image_phash": TWO_BITS_ON}),
     ],
-    ids=["title", "shouted", "picture", "gtin", "code", "other photograph", "copied photograph", "hash", "other hash"],
+    ids=[
+        "title",
+        "shouted",
+        "picture",
+        "gtin",
+        "code",
+        "other photograph",
+        "copied photograph",
+        "hash",
+        "other hash",
+        "hash alone",
+    ],
 )
 def test_one_kind_of_evidence_is_enough(
     encoders: EncoderSet, left: dict[str, object], right: dict[str, object]
