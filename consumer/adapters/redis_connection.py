@@ -140,6 +140,8 @@ class RedisConnection:
 
     def close(self) -> None:
         if self._client is not None:
+            if self._cluster:
+                self._client.disconnect_connection_pools()  # closing a cluster's client leaves its sockets open
             self._client.close()
             self._client = None
 

@@ -4,6 +4,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from itertools import count, pairwise
@@ -39,18 +40,25 @@ from tests.services import Server
 
 KEY = bytes(range(16))
 Open = Callable[..., ClusterStore]
+OpenRedis = Callable[..., RedisClusters]
 NASTY = ["", "a:b", "{x}", "}{", "line\nbreak", "emoji 🦊", "nul\0", "é", "e\u0301", "edges:a:b", "0", "%7B", '"']
 
 
-def open_redis(url: str, prefix: str, *, cluster: bool = False, **options: Any) -> RedisClusters:
-    chosen = {"profile": "pro/file", "key": KEY, "erased_ttl_seconds": 60, **options}
-    return RedisClusters(url, prefix=prefix, cluster=cluster, **chosen)
+@pytest.fixture
+def open_redis() -> Iterator[OpenRedis]:
+    """Opens stores on a Redis and closes them in the end."""
+    with ExitStack() as opened:
+
+        def open_(url: str, prefix: str, *, cluster: bool = False, **options: Any) -> RedisClusters:
+            chosen = {"profile": "pro/file", "key": KEY, "erased_ttl_seconds": 60, **options}
+            return opened.enter_context(closing(RedisClusters(url, prefix=prefix, cluster=cluster, **chosen)))
+
+        yield open_
 
 
 @pytest.fixture(params=["memory", "redis", "redis_cluster"])
-def open_store(request: pytest.FixtureRequest, unique: str) -> Iterator[Open]:
+def open_store(request: pytest.FixtureRequest, open_redis: OpenRedis, unique: str) -> Open:
     """Opens stores, each with nothing in it."""
-    opened: list[RedisClusters] = []
     number = count()
 
     def open_(*, erased_ttl_seconds: int | None = 60) -> ClusterStore:
@@ -58,13 +66,9 @@ def open_store(request: pytest.FixtureRequest, unique: str) -> Iterator[Open]:
             return MemoryClusters(erased_ttl_seconds=erased_ttl_seconds or math.inf)
         url = request.getfixturevalue(f"{request.param}_url")
         cluster = request.param == "redis_cluster"
-        prefix = f"{unique}-{next(number)}"
-        opened.append(open_redis(url, prefix, cluster=cluster, erased_ttl_seconds=erased_ttl_seconds))
-        return opened[-1]
+        return open_redis(url, f"{unique}-{next(number)}", cluster=cluster, erased_ttl_seconds=erased_ttl_seconds)
 
-    yield open_
-    for store in opened:
-        store.close()
+    return open_
 
 
 @pytest.fixture
@@ -503,7 +507,9 @@ def test_every_store_ends_in_the_same_state(
 
 
 @pytest.fixture(params=[False, True], ids=["redis", "redis_cluster"])
-def real(request: pytest.FixtureRequest, unique: str) -> Iterator[tuple[RedisClusters, Callable[[], dict[str, bytes]]]]:
+def real(
+    request: pytest.FixtureRequest, open_redis: OpenRedis, unique: str
+) -> Iterator[tuple[RedisClusters, Callable[[], dict[str, bytes]]]]:
     """A store, and what lies under its prefix: key → everything in it."""
     url = request.getfixturevalue("redis_cluster_url" if request.param else "redis_url")
     store = open_redis(url, unique, cluster=request.param)
@@ -514,7 +520,8 @@ def real(request: pytest.FixtureRequest, unique: str) -> Iterator[tuple[RedisClu
         return {key.decode(): repr(_content(client, key)).encode("unicode_escape") for key in keys}
 
     yield store, dump
-    store.close()
+    if request.param:
+        client.disconnect_connection_pools()  # closing leaves its sockets open
     client.close()
 
 
@@ -570,7 +577,7 @@ def test_an_erased_record_leaves_no_trace(real: tuple[RedisClusters, Callable[[]
     assert [key for key, value in left.items() if secret in key or secret.encode() in value] == []
 
 
-def test_a_full_redis_refuses_a_batch_whole(redis_server: Server, unique: str) -> None:
+def test_a_full_redis_refuses_a_batch_whole(redis_server: Server, open_redis: OpenRedis, unique: str) -> None:
     store = open_redis(redis_server.address, unique)
     epoch = claimed(store)
     store.apply(SCOPE, PARTITION, epoch, 0, update(clusters={"C": cluster("C", "ab")}, outbox=[event()]))
@@ -598,7 +605,9 @@ def test_a_full_redis_refuses_a_batch_whole(redis_server: Server, unique: str) -
     assert store.apply(SCOPE, PARTITION, epoch, 1, batch)
 
 
-def test_memory_that_runs_out_within_a_batch_does_not_cut_it(redis_server: Server, unique: str) -> None:
+def test_memory_that_runs_out_within_a_batch_does_not_cut_it(
+    redis_server: Server, open_redis: OpenRedis, unique: str
+) -> None:
     store = open_redis(redis_server.address, unique)
     epoch = claimed(store)
     with Redis.from_url(redis_server.address) as client:
@@ -612,7 +621,9 @@ def test_memory_that_runs_out_within_a_batch_does_not_cut_it(redis_server: Serve
             store.apply(SCOPE, PARTITION, epoch, 1, update(outbox=[event()]))
 
 
-def test_a_user_who_lacks_a_command_is_told_before_anything_is_written(redis_server: Server, unique: str) -> None:
+def test_a_user_who_lacks_a_command_is_told_before_anything_is_written(
+    redis_server: Server, open_redis: OpenRedis, unique: str
+) -> None:
     with Redis.from_url(redis_server.address) as client:
         client.acl_setuser("dedup", enabled=True, passwords=["+s3cret"], categories=["+@all"], keys=[f"{unique}:*"])
         url = redis_server.address.replace("redis://", "redis://dedup:s3cret@")
@@ -630,7 +641,9 @@ def test_a_user_who_lacks_a_command_is_told_before_anything_is_written(redis_ser
         assert "s4cret" not in str(refused.value)
 
 
-def test_a_redis_that_is_down_is_named_without_its_password(redis_server: Server, unique: str) -> None:
+def test_a_redis_that_is_down_is_named_without_its_password(
+    redis_server: Server, open_redis: OpenRedis, unique: str
+) -> None:
     url = redis_server.address.replace("redis://", "redis://user:s3cret@")
     redis_server.kill()
     for cluster_mode in (False, True):
@@ -648,7 +661,9 @@ def test_a_redis_that_is_down_is_named_without_its_password(redis_server: Server
             assert "user" not in str(away.value)
 
 
-def test_a_restarted_redis_is_used_again_with_what_it_acknowledged(redis_server: Server, unique: str) -> None:
+def test_a_restarted_redis_is_used_again_with_what_it_acknowledged(
+    redis_server: Server, open_redis: OpenRedis, unique: str
+) -> None:
     store = open_redis(redis_server.address, unique)
     epoch = claimed(store)
     store.apply(SCOPE, PARTITION, epoch, 4, update(clusters={"C": cluster("C", "ab")}, outbox=[event()]))
@@ -660,7 +675,29 @@ def test_a_restarted_redis_is_used_again_with_what_it_acknowledged(redis_server:
     assert len(store.outbox(SCOPE)) == 1
 
 
-def test_cluster_mode_has_to_fit_the_server(redis_url: str, unique: str) -> None:
+@pytest.mark.parametrize("name", ["redis_url", "redis_cluster_url"])
+def test_closing_leaves_no_connection_open(
+    name: str, request: pytest.FixtureRequest, open_redis: OpenRedis, unique: str
+) -> None:
+    url = request.getfixturevalue(name)
+    store = open_redis(f"{url}?client_name={unique}", unique, cluster="cluster" in name)
+    claimed(store)
+    with Redis.from_url(url) as client:
+        assert _connections(client, unique)
+        store.close()
+        # the server hears of it a moment later
+        for _ in range(100):
+            if not _connections(client, unique):
+                break
+            time.sleep(0.02)
+        assert not _connections(client, unique)
+
+
+def _connections(client: Any, name: str) -> list[Any]:
+    return [each for each in client.client_list() if each["name"] == name]
+
+
+def test_cluster_mode_has_to_fit_the_server(redis_url: str, open_redis: OpenRedis, unique: str) -> None:
     with pytest.raises(StoreError, match="switch cluster mode off"):
         open_redis(redis_url, unique, cluster=True).take_epoch(0)
 
@@ -689,13 +726,13 @@ def test_check_tells_how_safe_the_data_are(
         "redis://user:s3cret@host:6379?socket_timeout=soon",
     ],
 )
-def test_a_bad_url_is_refused_without_its_password(url: str) -> None:
+def test_a_bad_url_is_refused_without_its_password(url: str, open_redis: OpenRedis) -> None:
     with pytest.raises(SettingsError) as refused:
         open_redis(url, "prefix")
     assert "s3cret" not in str(refused.value)
 
 
-def test_bad_arguments_are_refused_together() -> None:
+def test_bad_arguments_are_refused_together(open_redis: OpenRedis) -> None:
     with pytest.raises(SettingsError, match=r"(?s)prefix.*key.*erased_ttl_seconds"):
         open_redis("redis://host", "a{b}", key=b"short", erased_ttl_seconds=0)
 
