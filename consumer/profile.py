@@ -52,6 +52,8 @@ class TextModality(_Modality):
 
     encoder: Literal["text"]
     model: str
+    codes: bool = True
+    """Without them, what has digits is not read: titles are then compared by their words. `subword` models alone can leave it out."""
 
 
 class ImageModality(_Modality):

@@ -1,6 +1,7 @@
 """Settings → adapters → engine. The only importer of adapters beside the command line's own tools."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -142,7 +143,13 @@ def _model(settings: Settings, modality: TextModality | ImageModality, base: Pat
             batch_seconds=settings.images.batch_seconds,
             engines=engines,
         )
-    kind = SubwordEncoder if is_subword(folder) else OnnxTextEncoder
+    kind: Callable[..., Encoder] = OnnxTextEncoder
+    if is_subword(folder):
+        kind = partial(SubwordEncoder, codes=modality.codes)
+    elif not modality.codes:
+        raise SettingsError(
+            f"codes: false needs a subword model, and {folder} is none; leave it out, or name another model"
+        )
     return kind(
         folder,
         modality.fields,

@@ -49,6 +49,7 @@ class SubwordEncoder(TextEncoder):
         model_dir: Path,
         fields: Sequence[str],
         *,
+        codes: bool = True,
         providers: Sequence[str] | None = None,
         threads: int = 1,
         batch_ids: int | None = None,
@@ -57,7 +58,7 @@ class SubwordEncoder(TextEncoder):
     ) -> None:
         """Load and verify. `providers`, `threads` and `engines` are those of `Session`.
 
-        `batch_ids` is the most of a batch, padding included; None: what suits the provider.
+        Without `codes`, what has digits is left out. `batch_ids` is the most of a batch, padding included; None: what suits the provider.
         """
         spec = read_subword_spec(model_dir)
         if spec.features != REVISION:
@@ -71,13 +72,14 @@ class SubwordEncoder(TextEncoder):
             session,
             fields,
             dim=spec.dim,
-            parts=("subword", spec.model_sha256, REVISION),
+            parts=("subword", spec.model_sha256, REVISION, *(() if codes else ("without codes",))),
             budget=batch_ids or (_GPU_BATCH_IDS if session.on_gpu else _CPU_BATCH_IDS),
             cache_entries=cache_entries,
         )
+        self._codes = codes
 
     def _ids(self, texts: Sequence[str]) -> Sequence[Ids]:
-        return features_of(texts)
+        return features_of(texts, codes=self._codes)
 
     def _inputs(self, ids: Sequence[Ids]) -> Mapping[str, Integers]:
         return padded(ids)

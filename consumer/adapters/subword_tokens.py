@@ -47,6 +47,8 @@ MAX_IDS = 512
 """Of a text. About 80 words; what follows is not read."""
 
 _STARTS = {kind: sum(list(KINDS.values())[:at]) for at, kind in enumerate(KINDS)}
+_IS_CODE = np.repeat([kind in {"code", "code_part"} for kind in KINDS], list(KINDS.values()))
+"""Of each id."""
 _PARTS = {2: "pair", 3: "triple", 4: "quadruple"}
 _MAX_WORDS = 32
 _MAX_CHARS = 64
@@ -74,22 +76,26 @@ def features(text: str) -> list[int]:
     return ids
 
 
-def features_of(texts: Sequence[str]) -> list[Integers]:
+def features_of(texts: Sequence[str], *, codes: bool = True) -> list[Integers]:
     """Distinct ids of each text in `[0, 2 * IDS)`, at most MAX_IDS, in its order; empty without a letter or a digit.
 
-    What comes after the first comma has IDS added: a city tells less than the name before it.
+    What comes after the first comma has IDS added: a city tells less than the name before it. Without `codes`, what has
+    digits is left out.
     """
     read = [_read(text) for text in texts]
     ids = np.frombuffer(b"".join(map(b"".join, read)), np.intc).astype(np.int64)
     sizes = np.array([sum(map(len, pieces)) // _BYTES for pieces in read], np.int64)
     owners = np.repeat(np.arange(len(texts)), sizes)
+    if not codes:
+        kept = ~_IS_CODE[ids % IDS]
+        ids, owners = ids[kept], owners[kept]
     # Sorted with their places behind them, equal ids of a text stand together, the first of them in front.
     bits = len(ids).bit_length()
     keys = np.sort((owners * (2 * IDS) + ids) << bits | np.arange(len(ids)))
     first = np.diff(keys >> bits, prepend=-1) != 0
-    kept = np.sort(keys[first] & ((1 << bits) - 1))
-    ends = np.cumsum(np.bincount(owners[kept], minlength=len(texts))).tolist()
-    distinct = ids[kept]
+    places = np.sort(keys[first] & ((1 << bits) - 1))
+    ends = np.cumsum(np.bincount(owners[places], minlength=len(texts))).tolist()
+    distinct = ids[places]
     return [distinct[start : min(end, start + MAX_IDS)] for start, end in pairwise([0, *ends])]
 
 

@@ -57,7 +57,7 @@ class _Runner:
     def run(self, clock: Clock, modality: TextModality, rows: Sequence[Mapping[str, FieldValue]]) -> None:
         with clock.part("tokenise"):
             texts = dict.fromkeys(text_of(row, modality.fields) for row in rows)
-            ids = sorted((found for found in features_of(list(texts)) if len(found)), key=len)
+            ids = sorted((found for found in features_of(list(texts), codes=modality.codes) if len(found)), key=len)
             inputs = [padded([one for _, one in part]) for part in by_length(list(enumerate(ids)), _BUDGET_IDS)]
         session = self._session(modality.model)
         with clock.part("ONNX Runtime"):

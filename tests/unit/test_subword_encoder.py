@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consumer.adapters.onnx_session import CPU
 from consumer.adapters.subword_encoder import SubwordEncoder, is_subword
-from consumer.adapters.subword_tokens import IDS, MAX_IDS, features, skeleton, voice
+from consumer.adapters.subword_tokens import IDS, MAX_IDS, features, features_of, skeleton, voice
 from consumer.errors import ModelError
 
 MODELS = Path(__file__).parents[2] / "models" / "onnx"
@@ -149,6 +149,20 @@ def test_a_name_in_one_word_is_read_by_its_parts() -> None:
     whole = set(features("김영희"))
     assert whole & set(features("Young-hee"))
     assert len(whole & set(features("gim yeong hui"))) > len(whole & set(features("gimyeonghui"))) / 2
+
+
+def test_without_codes_other_codes_make_no_difference(encoder: SubwordEncoder) -> None:
+    words = SubwordEncoder(MODEL, FIELDS, codes=False, providers=[CPU])
+    offers = "Rowenta kettle KE7200-41", "Rowenta kettle KE8300-52"
+    assert similarity(words, *offers) > 0.8
+    assert similarity(encoder, *offers) < 0.5
+    assert words.fingerprint != encoder.fingerprint
+
+
+@given(st.lists(st.text("abcé жя한국,- ", max_size=40), max_size=5))
+def test_texts_without_digits_are_read_the_same_without_codes(texts: list[str]) -> None:
+    for whole, words in zip(features_of(texts), features_of(texts, codes=False), strict=True):
+        np.testing.assert_array_equal(whole, words)
 
 
 def test_the_fingerprint_names_fields_and_model(encoder: SubwordEncoder) -> None:

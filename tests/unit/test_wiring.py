@@ -9,7 +9,7 @@ from consumer.adapters.subword_encoder import SubwordEncoder
 from consumer.adapters.text_encoder import TextEncoder
 from consumer.doctor import examine
 from consumer.encode import EncoderSet, EncodeStage
-from consumer.errors import ModelError
+from consumer.errors import ModelError, SettingsError
 from consumer.metrics import METRICS
 from consumer.ports import Model
 from consumer.profile import load_profile
@@ -38,6 +38,12 @@ def test_the_text_modality_runs_on_the_model_it_names(model: str, kind: type, tm
     [vector] = encoders.encode([record])
     assert vector.values.shape == (encoders.layout.dim,)
     assert vector.mask >> list(encoders.profile.modalities).index("text") & 1
+
+
+def test_only_a_subword_model_can_leave_codes_out(tmp_path: Path) -> None:
+    profile = load_profile(profile_with("all-minilm-l6-v2, codes: false", tmp_path))
+    with pytest.raises(SettingsError, match="all-minilm-l6-v2 is none"):
+        build_encoders(load_settings(), profile)
 
 
 @pytest.fixture(scope="module")
