@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     duplicate: float
     possible: float
@@ -24,7 +24,7 @@ class _Spec(BaseModel):
 class CrowdingSpec(BaseModel):
     """How a threshold follows what is usual: the score of pairs that are rarely duplicates, a record's farthest candidates."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     usual: Annotated[float, Field(ge=0, lt=1)]
     """The mean of those scores where the thresholds are right as they stand."""

@@ -20,7 +20,7 @@ NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class FieldSpec(_Frozen):

@@ -18,7 +18,7 @@ _Positive = Annotated[float, Field(gt=0)]
 
 
 class _Signal(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     weight: _Positive = 1.0
     """Share of the quality; only the ratios between signals matter."""
@@ -64,7 +64,7 @@ class Amount(_Signal):
 class QualitySpec(BaseModel):
     """The signals of a profile. Without any, every record has quality 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     completeness: Completeness | None = None
     recency: Recency | None = None

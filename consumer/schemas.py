@@ -67,6 +67,7 @@ def documents() -> dict[str, str]:
         "cluster-state": _schema(ClusterState, "cluster-state"),
         "dead-letter": _schema(DeadLetterHeaders, "dead-letter"),
         "feedback": _schema(FeedbackMessage, "feedback"),
+        "profile": _schema(Profile, "profile"),
         **{profile.name: _input_schema(profile) for profile in profiles},
     }
     texts = {f"schemas/{name}.schema.json": _json(schema) for name, schema in schemas.items()}

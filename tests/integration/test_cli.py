@@ -94,6 +94,25 @@ def test_batch_writes_its_files_and_does_so_again(records: Path, tmp_path: Path)
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_the_example_of_an_own_profile_finds_a_patient_again(tmp_path: Path) -> None:
+    """A slip in the name and another number of the street; who lives there too; a namesake of whom little is known."""
+    joshua = {"given_name": "Joshua", "surname": "Garthwaite", "date_of_birth": "19050703"}
+    home = {"street": "24 McClintock Street", "suburb": "Avoca", "postcode": "3175"}
+    patients: list[dict[str, str]] = [
+        {"id": "p-1", **joshua, **home},
+        {"id": "p-2", **joshua, **home, "surname": "Garthwait", "street": "42 McClintock St"},
+        {"id": "p-3", **home, "given_name": "Emma", "surname": "Garthwaite", "date_of_birth": "19840807"},
+        {"id": "p-4", "given_name": "Joshua", "surname": "Garthwaite"},
+    ]
+    source = tmp_path / "patients.jsonl"
+    source.write_bytes(b"\n".join(map(orjson.dumps, patients)))
+    done = dedup("batch", source, "--out", tmp_path / "out", "--profile", ROOT / "examples" / "patients.yaml")
+    assert done.returncode == 0, done.stderr
+    rows = dict(line.split(",") for line in (tmp_path / "out" / "clusters.csv").read_text().split()[1:])
+    assert rows["p-1"] == rows["p-2"]
+    assert len(set(rows.values())) == 3
+
+
 def test_batch_without_json_says_it_in_words(records: Path, tmp_path: Path) -> None:
     done = dedup("batch", records, "--out", tmp_path / "out", "--profile", PERSON)
     assert done.returncode == 0, done.stderr

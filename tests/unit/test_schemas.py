@@ -9,7 +9,7 @@ import orjson
 import pytest
 import yaml
 from click.testing import CliRunner
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from consumer import schemas
 from consumer.asyncapi import example_feedback
@@ -35,7 +35,8 @@ from consumer.records import (
     Retired,
 )
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 DOCUMENTS = schemas.documents()
 RENDERER = EventRenderer("signup", "default", "digest")
 CAUSE = Cause(Position("vectors.signup", 3, 41), Position("signups", 0, 7), 1_767_225_600_123)
@@ -82,7 +83,7 @@ def test_docs_are_what_the_code_makes() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cluster-event", "possible-event", "cluster-state", "dead-letter", "feedback", *BUILT_IN]
+    "name", ["cluster-event", "possible-event", "cluster-state", "dead-letter", "feedback", "profile", *BUILT_IN]
 )
 def test_each_schema_is_one(name: str) -> None:
     Draft202012Validator.check_schema(schema(name))
@@ -221,7 +222,8 @@ def test_every_reference_of_the_asyncapi_document_resolves() -> None:
     found = set(references(asyncapi()))
 
     assert all(resolve(reference) for reference in found)
-    assert {f"./{name}" for name in DOCUMENTS if name.startswith("schemas/")} <= found
+    messages = {f"./{name}" for name in DOCUMENTS if name.startswith("schemas/")} - {"./schemas/profile.schema.json"}
+    assert messages <= found
 
 
 def test_channels_name_their_topics_and_messages() -> None:
@@ -259,6 +261,20 @@ def test_examples_are_as_documented(name: str) -> None:
     assert examples(name)
     for example in examples(name):
         validate(name, json.loads(example))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*(ROOT / "consumer" / "profiles" / f"{name}.yaml" for name in BUILT_IN), ROOT / "examples" / "patients.yaml"],
+    ids=lambda path: path.stem,
+)
+def test_a_profile_is_as_documented(path: Path) -> None:
+    profile = yaml.safe_load(path.read_text("utf-8"))
+    validate("profile", profile)
+    wrong = [{**profile, "colour": "red"}, {**profile, "fusion": {"duplicate": "much"}}, {**profile, "modalities": {}}]
+    for each in wrong:
+        with pytest.raises(ValidationError):
+            validate("profile", each)
 
 
 # the command
