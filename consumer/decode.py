@@ -4,10 +4,11 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
+from consumer.dates import digits_of
 from consumer.errors import RejectedError
 from consumer.profile import FieldSpec, Profile
 from consumer.records import Erasure, FieldValue, Message, Record
@@ -90,15 +91,10 @@ def parse_object(value: bytes) -> Mapping[str, object]:
 def _read_field(name: str, spec: FieldSpec, value: object) -> FieldValue | None:
     if value is None:
         return None
-    if spec.type == "text":
-        return _read_text(name, value)
-    if spec.type == "number":
-        return _read_number(name, value)
-    if spec.type == "image":
-        return _read_image(name, value)
-    if spec.type == "uri":
-        return _read_uri(name, value)
-    return _read_timestamps(name, value)
+    if spec.type == "date":
+        text = _read_text(name, value)
+        return digits_of(text, day_first=spec.day_first) if text else None
+    return _READERS[spec.type](name, value)
 
 
 def _read_text(name: str, value: object) -> str | None:
@@ -168,6 +164,15 @@ def _read_uri(name: str, value: object) -> str | None:
     if len(value) > MAX_URI_CHARS:
         raise RejectedError(f"{name}: longer than {MAX_URI_CHARS:,} characters")
     return value.strip() or None
+
+
+_READERS: Mapping[str, Callable[[str, object], FieldValue | None]] = {
+    "text": _read_text,
+    "number": _read_number,
+    "timestamps": _read_timestamps,
+    "image": _read_image,
+    "uri": _read_uri,
+}
 
 
 def _scope(profile: Profile, fields: Mapping[str, FieldValue]) -> str:

@@ -26,8 +26,16 @@ class _Frozen(BaseModel):
 class FieldSpec(_Frozen):
     """How one key of the input JSON is read."""
 
-    type: Literal["text", "number", "timestamps", "image", "uri"]
+    type: Literal["text", "number", "date", "timestamps", "image", "uri"]
     """`image` is a picture's file in base64, `uri` the address of one."""
+    day_first: bool = True
+    """Of a date: whether 3/7/1905 is the third of July. No matter where the year comes first, or one of the two is above 12."""
+
+    @model_validator(mode="after")
+    def _day_of_a_date(self) -> Self:
+        if "day_first" in self.model_fields_set and self.type != "date":
+            raise ValueError("day_first says how a date is read, and this is none")
+        return self
 
 
 class _Modality(_Frozen):
@@ -128,7 +136,7 @@ Modality = Annotated[
 ]
 
 _READABLE = {"image": {"image", "uri"}, "price": {"number"}, "hash": {"text"}, "behaviour": {"timestamps"}}
-_READABLE_BY_OTHERS = {"text", "number", "timestamps"}
+_READABLE_BY_OTHERS = {"text", "number", "date", "timestamps"}
 """Field types an encoder can read; a picture is nothing to spell."""
 
 

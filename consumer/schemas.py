@@ -5,7 +5,7 @@ gives the same bytes.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NotRequired, get_args
 
@@ -26,6 +26,33 @@ from consumer.records import ClusterEventKind
 from consumer.settings import Settings
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+_FIELDS: Final[Mapping[str, Schema]] = {
+    "text": {"type": ["string", "number", "null"], "description": f"Text; read up to {MAX_TEXT_CHARS:,} characters."},
+    "number": {
+        "type": ["number", "string", "null"],
+        "description": "A number, or text that holds one (`1,299.00`); other text counts as missing.",
+    },
+    "image": {
+        "type": ["string", "null"],
+        "contentEncoding": "base64",
+        "description": "A picture's file (JPEG, PNG, WebP, GIF, BMP or TIFF) in base64, standard or URL-safe, with or "
+        f"without a `data:image/…;base64,` before it; up to {MAX_IMAGE_BYTES // 1024**2} MiB of file. One that cannot "
+        "be read counts as missing.",
+    },
+    "uri": {
+        "type": ["string", "null"],
+        "maxLength": MAX_URI_CHARS,
+        "description": "Where the picture is: `https:`, `http:`, `s3:` or `file:`, read if the setting `images.allow` "
+        "covers it and no picture is inline. One that is not allowed, not found or too large counts as missing.",
+    },
+    "timestamps": {
+        "type": ["array", "string", "null"],
+        "items": {"type": "string"},
+        "description": f"ISO 8601 times, oldest first; the last {MAX_TIMESTAMPS:,} are read. UTC where no zone is given.",
+    },
+}
+"""What each type of field accepts; dates are described by their order."""
 
 DeadLetterHeaders = TypedDict(
     "DeadLetterHeaders",
@@ -130,33 +157,14 @@ def _field(name: str, spec: FieldSpec, profile: Profile) -> Schema:
             "pattern": "^[A-Za-z0-9._-]{1,64}$",
             "description": "The record's scope: it is compared with the records that have the same one.",
         }
-    if spec.type == "text":
-        return {"type": ["string", "number", "null"], "description": f"Text; read up to {MAX_TEXT_CHARS:,} characters."}
-    if spec.type == "number":
+    if spec.type == "date":
+        last = "day, month, year" if spec.day_first else "month, day, year"
         return {
-            "type": ["number", "string", "null"],
-            "description": "A number, or text that holds one (`1,299.00`); other text counts as missing.",
+            "type": ["string", "number", "null"],
+            "description": f"A date: `1905-07-03`, `19050703`, or {last} with dots, dashes or slashes; a month (`1905-07`) or a "
+            "year. Other text counts as missing.",
         }
-    if spec.type == "image":
-        return {
-            "type": ["string", "null"],
-            "contentEncoding": "base64",
-            "description": "A picture's file (JPEG, PNG, WebP, GIF, BMP or TIFF) in base64, standard or URL-safe, with or "
-            f"without a `data:image/…;base64,` before it; up to {MAX_IMAGE_BYTES // 1024**2} MiB of file. One that cannot "
-            "be read counts as missing.",
-        }
-    if spec.type == "uri":
-        return {
-            "type": ["string", "null"],
-            "maxLength": MAX_URI_CHARS,
-            "description": "Where the picture is: `https:`, `http:`, `s3:` or `file:`, read if the setting `images.allow` "
-            "covers it and no picture is inline. One that is not allowed, not found or too large counts as missing.",
-        }
-    return {
-        "type": ["array", "string", "null"],
-        "items": {"type": "string"},
-        "description": f"ISO 8601 times, oldest first; the last {MAX_TIMESTAMPS:,} are read. UTC where no zone is given.",
-    }
+    return _FIELDS[spec.type]
 
 
 # settings

@@ -42,6 +42,7 @@ def offer_profile(**changes: Any) -> Profile:
             "title": {"type": "text"},
             "country": {"type": "text"},
             "price": {"type": "number"},
+            "released": {"type": "date"},
             "seen": {"type": "timestamps"},
         },
         "modalities": {"title": {"encoder": "lexical", "fields": ["title"], "dim": 32, "weight": 1}},

@@ -95,13 +95,13 @@ def test_batch_writes_its_files_and_does_so_again(records: Path, tmp_path: Path)
 
 
 def test_the_example_of_an_own_profile_finds_a_patient_again(tmp_path: Path) -> None:
-    """A slip in the name and another number of the street; who lives there too; a namesake of whom little is known."""
-    joshua = {"given_name": "Joshua", "surname": "Garthwaite", "date_of_birth": "19050703"}
+    """A slip in the name and a date written otherwise; who lives there too; a namesake of whom little is known."""
+    joshua = {"given_name": "Joshua", "surname": "Garthwaite", "date_of_birth": "1905-07-03"}
     home = {"street": "24 McClintock Street", "suburb": "Avoca", "postcode": "3175"}
     patients: list[dict[str, str]] = [
         {"id": "p-1", **joshua, **home},
-        {"id": "p-2", **joshua, **home, "surname": "Garthwait", "street": "42 McClintock St"},
-        {"id": "p-3", **home, "given_name": "Emma", "surname": "Garthwaite", "date_of_birth": "19840807"},
+        {"id": "p-2", **joshua, **home, "surname": "Garthwait", "date_of_birth": "3.7.1905"},
+        {"id": "p-3", **home, "given_name": "Emma", "surname": "Garthwaite", "date_of_birth": "1984-08-07"},
         {"id": "p-4", "given_name": "Joshua", "surname": "Garthwaite"},
     ]
     source = tmp_path / "patients.jsonl"

@@ -121,6 +121,20 @@ def test_text_of_another_type_is_rejected(value: object, kind: str) -> None:
     assert reason({"country": "DE", "title": value}) == f"title: text is wanted, this is {kind}"
 
 
+@pytest.mark.parametrize(("value", "digits"), [("3.7.1905", "19050703"), (19050703, "19050703"), (1905, "1905")])
+def test_dates_are_digits(value: object, digits: str) -> None:
+    assert offer(released=value).fields["released"] == digits
+
+
+@pytest.mark.parametrize("value", ["", " ", None, "soon"])
+def test_a_date_that_says_nothing_is_missing(value: object) -> None:
+    assert "released" not in offer(released=value).fields
+
+
+def test_a_date_of_another_type_is_rejected() -> None:
+    assert reason({"country": "DE", "released": [1905]}) == "released: text is wanted, this is a list"
+
+
 @pytest.mark.parametrize(
     ("value", "number"),
     [

@@ -119,6 +119,14 @@ def test_a_field_that_is_not_there_is_named(file: Path, changes: dict[str, objec
     assert "not among the profile's fields: tenant" in fault(changed(file, **changes))
 
 
+def test_only_dates_have_an_order(file: Path) -> None:
+    fields = {
+        **yaml.safe_load(PERSON.read_text(encoding="utf-8"))["fields"],
+        "born": {"type": "text", "day_first": False},
+    }
+    assert "day_first says how a date is read" in fault(changed(file, fields=fields))
+
+
 def test_thresholds_are_in_order(file: Path) -> None:
     fusion = {"duplicate": 0.5, "possible": 0.6, "slope": 1, "min_evidence": 0}
     assert "fusion.weighted: Value error, possible (0.6) must not exceed duplicate (0.5)" in fault(
@@ -152,7 +160,10 @@ def test_a_profile_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("modality", "said"),
     [
-        ({"encoder": "lexical", "fields": ["photo"], "dim": 8}, "m: lexical reads number, text, timestamps, not photo"),
+        (
+            {"encoder": "lexical", "fields": ["photo"], "dim": 8},
+            "m: lexical reads date, number, text, timestamps, not photo",
+        ),
         ({"encoder": "text", "model": "subword", "fields": ["name", "where"]}, "m: text reads .*, not where"),
         ({"encoder": "codes", "fields": ["photo"], "dim": 64}, "m: codes reads .*, not photo"),
         (
