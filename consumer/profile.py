@@ -135,9 +135,18 @@ Modality = Annotated[
     Field(discriminator="encoder"),
 ]
 
-_READABLE = {"image": {"image", "uri"}, "price": {"number"}, "hash": {"text"}, "behaviour": {"timestamps"}}
-_READABLE_BY_OTHERS = {"text", "number", "date", "timestamps"}
-"""Field types an encoder can read; a picture is nothing to spell."""
+_READABLE = {
+    "lexical": {"text", "date"},
+    "text": {"text", "number", "date"},
+    "image": {"image", "uri"},
+    "codes": {"text", "number"},
+    "quantities": {"text"},
+    "price": {"number"},
+    "hash": {"text"},
+    "behaviour": {"timestamps"},
+    "device": {"text"},
+}
+"""Types of fields by encoder; of others it would make nothing, without a word."""
 
 
 class Profile(_Frozen):
@@ -171,7 +180,7 @@ class Profile(_Frozen):
             if name is not None and self.fields[name].type != wanted:
                 raise ValueError(f"{role}: the field {name} must be of type {wanted}")
         for modality, m in self.modalities.items():
-            readable = _READABLE.get(m.encoder, _READABLE_BY_OTHERS)
+            readable = _READABLE[m.encoder]
             if wrong := [f for f in m.fields if self.fields[f].type not in readable]:
                 raise ValueError(f"{modality}: {m.encoder} reads {', '.join(sorted(readable))}, not {', '.join(wrong)}")
         for fusion in (self.fusion, *self.alternatives.values()):
