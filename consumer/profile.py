@@ -33,7 +33,7 @@ class FieldSpec(_Frozen):
 
     @model_validator(mode="after")
     def _day_of_a_date(self) -> Self:
-        if "day_first" in self.model_fields_set and self.type != "date":
+        if not self.day_first and self.type != "date":
             raise ValueError("day_first says how a date is read, and this is none")
         return self
 

@@ -64,13 +64,16 @@ def _unpacked(content: bytes) -> Any:
 
 
 def _texts(value: Any) -> Iterator[str | bytes]:
-    """Every text in a value, names included, but for those that name no record."""
+    """Every text in a value, names included, but for what stands under a name of `_NO_IDS`.
+
+    The name itself counts: a record may be called `at`, and would rather be found once too often.
+    """
     if isinstance(value, str | bytes):
         yield value
     elif isinstance(value, dict):
         for name, inner in value.items():
+            yield from _texts(name)
             if name not in _NO_IDS:
-                yield from _texts(name)
                 yield from _texts(inner)
     elif isinstance(value, list | tuple):
         for inner in value:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import msgpack
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.erasure.residue import Traces, profile_of
@@ -20,6 +20,7 @@ KEPT = {"retention.ms": str(HOUR_MS), "segment.ms": str(2 * HOUR_MS)}
 
 
 @given(IDS, IDS)
+@example("at", "0")
 def test_an_id_is_found_in_every_form_it_is_written_in(record_id: str, other: str) -> None:
     traces = Traces(record_id)
     pair = f"{quote(other)}|{quote(record_id)}"
@@ -37,6 +38,7 @@ def test_an_id_is_found_in_every_form_it_is_written_in(record_id: str, other: st
 
 
 @given(IDS, IDS)
+@example("scope", "0")
 def test_another_id_is_not_taken_for_it(record_id: str, other: str) -> None:
     traces = Traces(record_id)
     if other == record_id or other in (quote(record_id), quote(record_id, safe="")) or "|" in other:
