@@ -12,7 +12,9 @@ _MONTHS = 12
 
 
 def digits_of(text: str, *, day_first: bool) -> str | None:
-    """Year, month, day: `3.7.1905` → `19050703`; `1905-07` → `190507`, `1905` as it is; None for what is no date.
+    """Year, month, day: `3.7.1905` → `19050703`; `1905-07` → `190507`; None for what is no date.
+
+    A year alone is left as it is, and so are eight digits, which are taken to begin with the year.
 
     `day_first` decides where the year comes last and both others could be the month. A day or month that no calendar has
     is left as it was written, since a slip is what is to be compared.
@@ -25,6 +27,6 @@ def digits_of(text: str, *, day_first: bool) -> str | None:
     if (found := _YEAR_LAST.fullmatch(text)) is None:
         return None
     first, second, year = found.groups()
-    swapped = int(first) <= _MONTHS if int(second) > _MONTHS else not day_first and int(first) <= _MONTHS
-    day, month = (second, first) if swapped else (first, second)
+    month_first = int(first) <= _MONTHS and (int(second) > _MONTHS or not day_first)
+    month, day = (first, second) if month_first else (second, first)
     return f"{year}{month.zfill(2)}{day.zfill(2)}"

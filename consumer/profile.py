@@ -61,7 +61,8 @@ class TextModality(_Modality):
     encoder: Literal["text"]
     model: str
     codes: bool = True
-    """Without them, what has digits is not read: titles are then compared by their words. `subword` models alone can leave it out."""
+    """Without them, words with a digit do not count, nor their n-grams that hold one: what is left are the words of a title.
+    `subword` models alone can leave them out."""
 
 
 class ImageModality(_Modality):

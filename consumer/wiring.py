@@ -146,11 +146,7 @@ def _model(settings: Settings, modality: TextModality | ImageModality, base: Pat
     kind: Callable[..., Encoder] = OnnxTextEncoder
     if is_subword(folder):
         kind = partial(SubwordEncoder, codes=modality.codes)
-    elif not modality.codes:
-        raise SettingsError(
-            f"codes: false needs a subword model, and {folder} is none; leave it out, or name another model"
-        )
-    return kind(
+    encoder = kind(
         folder,
         modality.fields,
         providers=settings.models.providers,
@@ -158,6 +154,12 @@ def _model(settings: Settings, modality: TextModality | ImageModality, base: Pat
         cache_entries=settings.models.cache_entries,
         engines=engines,
     )
+    # Only now: of a folder that is no model at all, the encoder says so itself.
+    if not modality.codes and isinstance(encoder, OnnxTextEncoder):
+        raise SettingsError(
+            f"codes: false needs a subword model, and {folder} is none; leave it out, or name another model"
+        )
+    return encoder
 
 
 def _image_store(settings: Settings, base: Path | None) -> ImageStore:

@@ -58,7 +58,8 @@ class SubwordEncoder(TextEncoder):
     ) -> None:
         """Load and verify. `providers`, `threads` and `engines` are those of `Session`.
 
-        Without `codes`, what has digits is left out. `batch_ids` is the most of a batch, padding included; None: what suits the provider.
+        Without `codes`, a word with a digit does not count, nor its n-grams that hold one. `batch_ids` is the most of a batch,
+        padding included; None: what suits the provider.
         """
         spec = read_subword_spec(model_dir)
         if spec.features != REVISION:

@@ -79,8 +79,8 @@ def features(text: str) -> list[int]:
 def features_of(texts: Sequence[str], *, codes: bool = True) -> list[Integers]:
     """Distinct ids of each text in `[0, 2 * IDS)`, at most MAX_IDS, in its order; empty without a letter or a digit.
 
-    What comes after the first comma has IDS added: a city tells less than the name before it. Without `codes`, what has
-    digits is left out.
+    What comes after the first comma has IDS added: a city tells less than the name before it. Without `codes`, those of
+    the kinds `code` and `code_part` are left out.
     """
     read = [_read(text) for text in texts]
     ids = np.frombuffer(b"".join(map(b"".join, read)), np.intc).astype(np.int64)

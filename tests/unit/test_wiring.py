@@ -46,6 +46,11 @@ def test_only_a_subword_model_can_leave_codes_out(tmp_path: Path) -> None:
         build_encoders(load_settings(), profile)
 
 
+def test_a_missing_model_is_not_taken_for_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere"):
+        build_encoders(load_settings(), load_profile(profile_with("nowhere, codes: false", tmp_path)))
+
+
 @pytest.fixture(scope="module")
 def signup_encoders() -> EncoderSet:
     return build_encoders(load_settings(), load_profile("signup"))
