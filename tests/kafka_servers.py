@@ -55,7 +55,7 @@ def kafka_cluster(
             _format_storage(run, properties, log, cluster_id)
             here = told["DIRECT"][n]
             command = [*run, "kafka.Kafka", str(properties)]
-            servers.append(Server(here, command, log, lambda here=here: _is_member(here, brokers)))  # type: ignore[misc]
+            servers.append(Server(here, command, log, lambda here=here: _is_member(here, brokers)))  # type: ignore[misc]  # mypy knows no default of a lambda
             stack.callback(servers[-1].kill)
         for server in servers:
             server.launch()

@@ -88,12 +88,13 @@ def beside_told(scope: str, held: Contents, told: Mapping[str, ToldCluster]) -> 
             if isinstance(cluster, Cluster) or cluster.merged_into is not None:
                 yield Difference("told_nothing", scope, cid, f"version {cluster.version}")
             continue
-        there = _shown(cluster.version, cluster.members, cluster.exemplar) if isinstance(cluster, Cluster) else None
-        if there is None:
-            ended = said.uncertain or (cluster.version, cluster.merged_into) == (said.version, said.merged_into)  # type: ignore[union-attr]
+        if not isinstance(cluster, Cluster):
+            ended = said.uncertain or (cluster.version, cluster.merged_into) == (said.version, said.merged_into)
             if said.live or not ended:
                 yield Difference("told_otherwise", scope, cid, "ended in Redis, told of otherwise")
-        elif there != _shown(said.version, said.members, said.keep):
+        elif _shown(cluster.version, cluster.members, cluster.exemplar) != _shown(
+            said.version, said.members, said.keep
+        ):
             yield Difference("told_otherwise", scope, cid, f"version {cluster.version}, told {said.version}")
     for cid in told.keys() - held.clusters.keys() - pending:
         yield Difference("told_only", scope, cid, f"version {told[cid].version}")

@@ -234,7 +234,9 @@ def test_a_scope_in_which_all_are_alike_asks_more_of_everyone() -> None:
     beliefs = Beliefs()
     assert nearest_of(CROWDED.judge(rows_of([0.85], [0.25]), beliefs))[0] is not None
     CROWDED.judge(rows_of([0.7] * 400, [0.65] * 400), beliefs)
-    assert nearest_of(CROWDED.judge(rows_of([0.85], [0.25]), beliefs.copy()))[0].duplicate is False  # type: ignore[union-attr]
+    nearest = nearest_of(CROWDED.judge(rows_of([0.85], [0.25]), beliefs.copy()))[0]
+    assert nearest is not None
+    assert not nearest.duplicate
 
 
 @given(SEEDS, st.integers(1, 39))
