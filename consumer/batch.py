@@ -16,6 +16,7 @@ from consumer.errors import SettingsError
 from consumer.evaluation import EventView
 from consumer.feedback import message_key, read_statements
 from consumer.garbage import collect_rarely
+from consumer.lines import lines_of
 from consumer.loop import Loop
 from consumer.ports import ClusterStore
 from consumer.profile import Profile, load_profile
@@ -184,17 +185,16 @@ def chunks(source: Path, topic: str, progress: Callable[[int], None]) -> Iterato
     """Line number → message and record id. Times count up from the file's own, so that a run can be repeated."""
     started_ms = int(source.stat().st_mtime * 1000)
     chunk: dict[int, tuple[Outgoing, str]] = {}
-    with source.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            progress(len(line))
-            if not line.strip():
-                continue
-            key, record_id = _key(line, number)
-            headers = {_LINE_HEADER: str(number).encode()}
-            chunk[number] = Outgoing(topic, key, line, headers, None, started_ms + number), record_id
-            if len(chunk) == _CHUNK_RECORDS:
-                yield chunk
-                chunk = {}
+    for number, line in enumerate(lines_of(source), start=1):
+        progress(len(line))
+        if not line.strip():
+            continue
+        key, record_id = _key(line, number)
+        headers = {_LINE_HEADER: str(number).encode()}
+        chunk[number] = Outgoing(topic, key, line, headers, None, started_ms + number), record_id
+        if len(chunk) == _CHUNK_RECORDS:
+            yield chunk
+            chunk = {}
     if chunk:
         yield chunk
 

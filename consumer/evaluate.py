@@ -166,7 +166,7 @@ def evaluate(
 def read_truth(path: Path) -> dict[str, str]:
     """Record id → true cluster, from a CSV with the columns `id` and `cluster_id`. Raises SettingsError."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if not {"id", "cluster_id"} <= set(reader.fieldnames or ()):
                 raise SettingsError(f"{path}: a CSV file with the columns id and cluster_id is wanted")

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own from Pyth
 
 from consumer.decode import DEFAULT_SCOPE, LAST_MS, MAX_ID_CHARS, SCOPE, parse_object
 from consumer.errors import RejectedError, SettingsError
+from consumer.lines import lines_of
 from consumer.profile import Profile
 from consumer.records import Message, Position, Saying, Verdict
 
@@ -173,8 +174,7 @@ def _is_for_another(content: Mapping[str, object], profile: Profile) -> bool:
 
 def _lines(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
-            yield from file
+        yield from lines_of(path)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
 

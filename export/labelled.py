@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from consumer.lines import lines_of
 from export import names, titles
 from export.errors import ExportError
 
@@ -43,7 +44,7 @@ def read(folder: Path, seed: int, most: int = MAX_RECORDS) -> LabelledSet:
     (id_a, id_b, match) says that only those pairs were judged. Raises ExportError when something is missing or broken.
     """
     try:
-        with (folder / "truth.csv").open(encoding="utf-8", newline="") as rows:
+        with (folder / "truth.csv").open(encoding="utf-8-sig", newline="") as rows:
             entities = {row["id"]: row["cluster_id"] for row in csv.DictReader(rows)}
         path, fields = _file(folder)
         records = _lines(path)
@@ -82,7 +83,7 @@ def _file(folder: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def _lines(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+    return [json.loads(line) for line in lines_of(path) if line.strip()]
 
 
 def _text(record: Mapping[str, object], fields: Sequence[str]) -> str:
@@ -102,7 +103,7 @@ def _sides(folder: Path, ids: Sequence[object]) -> list[str]:
 def _judged(path: Path) -> list[tuple[str, str, bool]]:
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as rows:
+    with path.open(encoding="utf-8-sig", newline="") as rows:
         return [(row["id_a"], row["id_b"], row["match"] == "1") for row in csv.DictReader(rows)]
 
 

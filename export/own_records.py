@@ -58,7 +58,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """Every record of a JSONL file. Raises ExportError naming the line that is none."""
     records = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
@@ -78,7 +78,7 @@ def persons(path: Path | None, records: Sequence[Mapping[str, Any]]) -> list[str
     if path is None:
         return None
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             known = {row["id"]: row["cluster_id"] for row in csv.DictReader(file)}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise ExportError(f"--truth {path}: cannot be read ({error!r}); wanted are id and cluster_id") from error

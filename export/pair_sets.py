@@ -14,6 +14,7 @@ from consumer.encode import EncoderSet
 from consumer.errors import RejectedError, SettingsError
 from consumer.evaluate import read_truth
 from consumer.feedback import read_verdicts, standing
+from consumer.lines import lines_of
 from consumer.pairs import PairTable, candidate_pairs
 from consumer.ports import VectorIndex
 from consumer.profile import Profile
@@ -93,7 +94,7 @@ def _encoded(path: Path, encoders: EncoderSet) -> tuple[dict[str, Mapping[str, o
     """The records of a file, and their vectors in a random order."""
     values: dict[str, Mapping[str, object]] = {}
     try:
-        for line in path.read_bytes().splitlines():
+        for line in filter(bytes.strip, lines_of(path)):
             value = orjson.loads(line)
             values[_id(value)] = value
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
@@ -125,7 +126,7 @@ def _judged(folder: Path, profile: Profile) -> dict[frozenset[str], bool] | None
     pairs, feedback = folder / "labelled_pairs.csv", folder / "feedback.jsonl"
     if pairs.exists():
         try:
-            with pairs.open(encoding="utf-8", newline="") as rows:
+            with pairs.open(encoding="utf-8-sig", newline="") as rows:
                 return {frozenset((row["id_a"], row["id_b"])): _SAID[row["match"]] for row in csv.DictReader(rows)}
         except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
             raise ExportError(f"{pairs}: columns id_a, id_b and match (1 or 0) are wanted ({error!r})") from error

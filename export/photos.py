@@ -36,7 +36,7 @@ def read(folder: Path) -> list[Photo]:
     truth = folder / "truth.csv"
     try:
         if truth.exists():
-            with truth.open(encoding="utf-8", newline="") as file:
+            with truth.open(encoding="utf-8-sig", newline="") as file:
                 rows = [(row["id"], row["cluster_id"]) for row in csv.DictReader(file)]
             photos = [Photo((folder / "img" / f"{name}.jpg").read_bytes(), kind) for name, kind in rows]
         else:

@@ -18,7 +18,7 @@ _ANY = Preprocessing(8, "squash", "box")
 def lines(file: Path, fit: int, check: int) -> tuple[list[str], list[str]]:
     """Up to `fit` and `check` distinct lines of a file, every n-th for the check. Raises ExportError for too few."""
     try:
-        read = list(dict.fromkeys(line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()))
+        read = list(dict.fromkeys(line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()))
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"--texts {file}: cannot be read: {error}") from error
     if len(read) < 40:
