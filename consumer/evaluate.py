@@ -123,7 +123,7 @@ def evaluate(
     labelled = {r: truth[r] for r in truth if r in stream.values}
     if not labelled:
         raise SettingsError(f"{truth_path}: names none of the records of {source}; ids must be the same in both")
-    sources = {r: stream.values[r].get("source") for r in labelled} if cross_source else None
+    sources = _sources(stream, labelled, source) if cross_source else None
     profile, layout = stream.encoders.profile, stream.encoders.layout
     found = _cluster(settings, stream, stream.vectors, progress)
     counted = overlap(labelled, found, sources)
@@ -169,7 +169,9 @@ def read_truth(path: Path) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if not {"id", "cluster_id"} <= set(reader.fieldnames or ()):
-                raise SettingsError(f"{path}: a CSV file with the columns id and cluster_id is wanted")
+                raise SettingsError(
+                    f"{path}: a CSV file with the columns id and cluster_id, separated by a comma, is wanted"
+                )
             return {row["id"]: row["cluster_id"] for row in reader if row["id"] and row["cluster_id"]}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
@@ -236,6 +238,14 @@ def _candidate_pairs(settings: Settings, stream: _Stream, whitened: Sequence[str
     vectors = [item for item in unpacked if isinstance(item, Vector)]
     maker = new_index(settings, encoders.layout.dim)
     return candidate_pairs(vectors, encoders.layout, maker, settings.index.neighbours, whitened)
+
+
+def _sources(stream: _Stream, labelled: Container[str], path: Path) -> dict[str, object]:
+    """Where each labelled record comes from. Raises SettingsError where all come from one place: no pair would count."""
+    found = {r: orjson.dumps(value.get("source")) for r, value in stream.values.items() if r in labelled}
+    if len(set(found.values())) < 2:
+        raise SettingsError(f"{path}: --cross-source wants records that differ in the field source; here none do")
+    return dict(found)
 
 
 def _counted(table: PairTable, truth: Mapping[str, str], sources: Mapping[str, object] | None) -> Bools:

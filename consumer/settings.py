@@ -4,6 +4,7 @@ Two underscores separate levels: `DEDUP_KAFKA__BOOTSTRAP_SERVERS`. All faults ar
 `SecretStr`, so that printing a tree never shows one. The groups are in `consumer.sections`.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from consumer.sections import (
     TopicSettings,
 )
 
+_PREFIX = "DEDUP_"
+
 
 class Settings(BaseSettings):
     """The whole tree."""
@@ -42,7 +45,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
-        env_prefix="DEDUP_",
+        env_prefix=_PREFIX,
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
     )
@@ -80,16 +83,41 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, object] | 
 
     Raises SettingsError naming every fault with its key.
     """
+    mistaken = _mistaken(os.environ)
     try:
         environment = EnvSettingsSource(Settings)()
         layers = _over(_read_file(config), environment)
         for dotted, value in (overrides or {}).items():
             layers = _replaced(layers, dotted.split("."), value)
-        return Settings(**layers)
+        settings = Settings(**layers)
     except EnvironmentSettingsError as error:
         raise SettingsError(f"settings: {error}: lists and mappings are written as JSON there") from None
     except ValidationError as error:
-        raise SettingsError(describe_faults("settings", error)) from None
+        raise SettingsError("\n".join([describe_faults("settings", error), *mistaken])) from None
+    if mistaken:
+        raise SettingsError("\n".join(["settings:", *mistaken]))
+    return settings
+
+
+def _mistaken(environment: Mapping[str, str]) -> list[str]:
+    """Variables that are meant for the tree and would set nothing: of no section, or with one underscore for two.
+
+    An orchestrator has names of its own there, such as DEDUP_SERVICE_HOST, or DEDUP_HTTP_PORT=tcp://… where a service is called
+    dedup-http.
+    """
+    sections = {name.upper(): field.annotation for name, field in Settings.model_fields.items()}
+    faults = []
+    for name, value in sorted(environment.items()):
+        section, two, key = name.upper().removeprefix(_PREFIX).partition("__")
+        if not name.upper().startswith(_PREFIX):
+            continue
+        if two and section not in sections:
+            faults.append(f"  {name}: there is no section {section.lower()}")
+        elif not two and not value.startswith("tcp://"):
+            section, _, key = section.partition("_")
+            if key.lower() in getattr(sections.get(section), "model_fields", ()):
+                faults.append(f"  {name}: two underscores separate levels, {_PREFIX}{section}__{key}")
+    return faults
 
 
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,6 +116,10 @@ def test_files_that_cannot_be_used(labelled: tuple[Path, Path], tmp_path: Path) 
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     assert_refused(dedup("evaluate", records, "--truth", tmp_path / "binary.csv", "--profile", PERSON), "binary.csv")
     assert_refused(dedup("evaluate", records, "--truth", tmp_path / "none.csv"), "none.csv", code=2)
+    (tmp_path / "one.jsonl").write_text(records.read_text().replace("shop 1", "shop 0"))
+    assert_refused(
+        dedup("evaluate", tmp_path / "one.jsonl", "--truth", truth, "--profile", PERSON, "--cross-source"), "source"
+    )
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "below"
     done = dedup("evaluate", records, "--truth", truth, "--profile", PERSON, "--orders", "0", "--out", out)

@@ -131,7 +131,20 @@ def test_what_an_orchestrator_puts_into_the_environment_is_no_setting(monkeypatc
     # a Kubernetes service named `dedup` gives every pod such variables
     monkeypatch.setenv("DEDUP_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("DEDUP_PORT_9464_TCP", "tcp://10.0.0.1:9464")
+    monkeypatch.setenv("DEDUP_HTTP_PORT", "tcp://10.0.0.1:9464")  # of one named `dedup-http`
     assert load_settings() == Settings()
+
+
+def test_a_name_that_would_set_nothing_is_a_fault_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEDUP_PRIVACY_KEY", SECRET)
+    assert fault() == "settings:\n  DEDUP_PRIVACY_KEY: two underscores separate levels, DEDUP_PRIVACY__KEY"
+    monkeypatch.setenv("dedup_topic__create", "false")
+    monkeypatch.setenv("DEDUP_HTTP__PORT", "soon")
+    assert [line.split(":")[0].strip() for line in fault().splitlines()[1:]] == [
+        "http.port",
+        "DEDUP_PRIVACY_KEY",
+        "dedup_topic__create",
+    ]
 
 
 @pytest.mark.parametrize("name", ["DEDUP_MODELS__PROVIDERS", "DEDUP_KAFKA__PROPERTIES", "DEDUP_KAFKA"])
