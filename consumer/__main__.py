@@ -59,6 +59,9 @@ def demo(records: int, seed: int, serve: bool, port: int) -> None:
     from consumer.demo import Seen, demo_service, run_demo  # noqa: PLC0415  # see run
 
     logs.configure(load_settings(None, {"log.level": "warning", "log.format": "console"}).log)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # else its Redis would outlive it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
     with ExitStack() as up:
         with CONSOLE.status("starting an embedded broker, Redis, and both stages"):
             settings, service = up.enter_context(demo_service(port))

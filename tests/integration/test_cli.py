@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -195,6 +196,29 @@ def test_demo_stays_up_where_asked_to_and_ends_on_sigterm(tmp_path: Path) -> Non
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "consumer", "demo", "--records", "100000"],
+        env={**clean_environment(), "TMPDIR": str(tmp_path)},
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: "Ready to accept" in "".join(p.read_text() for p in tmp_path.glob("*/redis.log")), "Redis")
+        redis_pid = int(next(tmp_path.glob("*/redis.log")).read_text().split(":")[0])
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(ProcessLookupError):
+        os.kill(redis_pid, 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 # topics and doctor
