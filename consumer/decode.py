@@ -67,7 +67,7 @@ def decode(message: Message, profile: Profile) -> Record | Erasure:
 def decode_id(key: bytes | None) -> str:
     """The record id a message key holds. Raises RejectedError."""
     if not key:
-        raise RejectedError("the message has no key; the key must be the record id")
+        raise RejectedError("the message has no key; the key must be the record id (in a file: the text under `id`)")
     try:
         record_id = key.decode()
     except UnicodeDecodeError:

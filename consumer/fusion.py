@@ -147,7 +147,7 @@ class WeightedFusion:
             id=record_id,
             probability=probability(spec.slope * (score - spec.duplicate)),
             duplicate=duplicate,
-            similarities={name: round(cosine, 4) for name, cosine, _ in present},
+            similarities={name: max(-1.0, min(1.0, round(cosine, 4))) for name, cosine, _ in present},
             # `+ 0.0`: what is one-sided and does not count adds 0, not -0
             contributions={name: round(spec.slope * s * (c - spec.duplicate), 4) + 0.0 for name, c, s in present}
             | ({"crowding": 0.0 - round(spec.slope * crowding, 4)} if spec.crowding else {}),

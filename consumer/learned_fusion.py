@@ -87,7 +87,7 @@ class LearnedFusion:
         likely = (log_odds >= round(_logit(self.spec.possible), DECIMALS)) | different
         kept = np.flatnonzero(likely & pairs.present.any(axis=1))
         names, modalities = self._names(), self.layout.names
-        cosines = np.round(pairs.similarities[kept].astype(np.float64), 4)
+        cosines = np.clip(np.round(pairs.similarities[kept].astype(np.float64), 4), -1, 1)  # blocks are float16
         columns = log_odds[kept], duplicate[kept], pairs.present[kept], cosines, np.round(terms[kept], 4)
         # as lists: a number taken from an array costs more than all that is done with it
         for i, logit, same, there, near, added in zip(kept.tolist(), *(c.tolist() for c in columns), strict=True):

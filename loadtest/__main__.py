@@ -112,7 +112,9 @@ def _needs(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise SettingsError(f"{error.name} is not installed: pip install 'dedup-consumer[loadtest]'") from None
+        raise SettingsError(
+            f"{error.name} is not installed: install the extra `loadtest` (pip install '.[loadtest]' in a checkout)"
+        ) from None
 
 
 def _say(text: str) -> None:

@@ -54,7 +54,7 @@ class ImageStore:
     def __init__(self, allowed: AllowList, limits: FetchLimits, ca_file: Path | None = None) -> None:
         """`ca_file` replaces the system's certificates for https."""
         if "s3" in allowed.schemes and importlib.util.find_spec("s3fs") is None:
-            raise SettingsError("images.allow names s3, which needs the extra `s3`: pip install dedup-consumer[s3]")
+            raise SettingsError("images.allow names s3, which needs the extra `s3` (pip install '.[s3]' in a checkout)")
         try:
             self._certificates = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
         except (OSError, ssl.SSLError) as error:

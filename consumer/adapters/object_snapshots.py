@@ -226,7 +226,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         fs, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False, **options)
     except ImportError as error:
-        hint = "pip install 'dedup-consumer[s3]'" if options else str(error)
+        hint = "install the extra `s3` (pip install '.[s3]' in a checkout)" if options else str(error)
         raise SettingsError(f"state.snapshots {url}: what reads it is not installed: {hint}") from error
     except Exception as error:
         raise SettingsError(f"state.snapshots {url}: fsspec cannot use it: {error}") from error

@@ -35,6 +35,7 @@ def batch(
         click.echo(
             f"{summary.records} records, {summary.clusters} duplicate clusters with {summary.clustered_records} records, "
             f"{summary.rejected} lines rejected; see {out}/clusters.csv"
+            + (f", and for why {out}/dead_letters.jsonl" if summary.rejected else "")
         )
 
 
@@ -76,7 +77,9 @@ def evaluate(
         from consumer.evaluate import evaluate as run  # noqa: PLC0415  # see batch
         from consumer.report import summary, write_report  # noqa: PLC0415  # see batch
     except ModuleNotFoundError as error:
-        raise SettingsError(f"{error.name} is not installed: pip install 'dedup-consumer[evaluate]'") from None
+        raise SettingsError(
+            f"{error.name} is not installed: install the extra `evaluate` (pip install '.[evaluate]' in a checkout)"
+        ) from None
     settings = configured(config, {"profile": profile, "log.level": "warning"})
     with progress("") as bar:
         task = bar.add_task("", total=None)
