@@ -56,7 +56,10 @@ def explain_names(store: ClusterStore, place: Place, names: Sequence[str], certa
         a, b = names
         if a == b:
             raise SettingsError(f"{a} is named twice; name two records")
-        return _steady(lambda: explain_pair(store, place, a, b, certain))
+        found = _steady(lambda: explain_pair(store, place, a, b, certain))
+        if found.link is None:
+            _refuse_unknown(place, found.left, found.right)
+        return found
     (name,) = names
     cluster = _steady(lambda: explain_cluster(store, place, name))
     if cluster is not None:
@@ -66,11 +69,18 @@ def explain_names(store: ClusterStore, place: Place, names: Sequence[str], certa
     if cluster is not None:
         return cluster
     alone = _steady(lambda: explain_record(store, place, name))
-    if alone.record.state == "unknown":
-        raise SettingsError(
-            f"{name} is neither a cluster nor a record of {place.profile}/{place.scope}; check the id, --profile and --scope"
-        )
+    _refuse_unknown(place, alone.record)
     return alone
+
+
+def _refuse_unknown(place: Place, *records: Standing) -> None:
+    unknown = [record.id for record in records if record.state == "unknown"]
+    if not unknown:
+        return
+    what = "neither a cluster nor a record" if len(records) == 1 else "no record"
+    raise SettingsError(
+        f"{' and '.join(unknown)}: {what} of {place.profile}/{place.scope}; check the id, --profile and --scope"
+    )
 
 
 def explain_files(settings: Settings, left: Path, right: Path) -> FilesExplanation:

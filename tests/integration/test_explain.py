@@ -108,7 +108,8 @@ def test_a_pair_and_a_cluster_from_the_command_line(settings: Settings, redis: R
 
 
 def test_what_cannot_be_explained_is_one_message(settings: Settings, redis: RedisClusters, tmp_path: Path) -> None:
-    assert_refused(explain(settings, "nobody"), "nobody is neither a cluster nor a record of person/default")
+    assert_refused(explain(settings, "nobody"), "nobody: neither a cluster nor a record of person/default")
+    assert_refused(explain(settings, "nobody", "no-one"), "nobody and no-one: no record of person/default")
     assert_refused(explain(settings), "name two records", code=2)
     assert_refused(explain(settings, "a", "--files", "/", "/"), "is a directory", code=2)
     with pytest.raises(SettingsError, match="--scope: 'no/scope' is none"):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.explain import explain_names
-from consumer.explanation import ClusterExplanation, PairExplanation, Place
+from consumer.explanation import ClusterExplanation, Place, explain_pair
 from consumer.prose import text_of
 from consumer.records import ClusterChange
 from tests.cluster_scenarios import DUPLICATE, SCOPE, Step, disputed_lives, names, play
@@ -25,8 +25,7 @@ def test_explanations_agree_with_the_clusters(steps: list[Step], quorum: float, 
     changes = play(store, steps, quorum=quorum, max_size=max_size)
     known = store.known(SCOPE, RECORDS).records
     for a, b in combinations(RECORDS, 2):
-        pair = explain_names(store, PLACE, [a, b], DUPLICATE)
-        assert isinstance(pair, PairExplanation)
+        pair = explain_pair(store, PLACE, a, b, DUPLICATE)
         cluster = store.assignment(SCOPE, a)
         assert pair.together == (cluster is not None and cluster == store.assignment(SCOPE, b))
         assert pair.rule in (TOGETHER if pair.together else APART | {"person_different", "overruled"})

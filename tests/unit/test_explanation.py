@@ -110,8 +110,7 @@ def text(explained: Explanation) -> str:
         (store_of({"c1": "ab"}, [edge("a", "b")], [verdict("a", "b", "undecided")]), "threshold"),
         (store_of(alone="ab"), "no_evidence"),
         (store_of(alone="ab", words=[verdict("a", "b", "undecided")]), "no_evidence"),
-        (store_of(alone="a"), "no_evidence"),
-        (store_of(), "no_evidence"),
+        (store_of(alone="a", erased={"b": Position("persons", 0, 9)}), "no_evidence"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
@@ -184,11 +183,16 @@ def test_the_word_that_makes_it_ambiguous_is_shown() -> None:
 
 def test_a_record_that_is_not_there_is_said_to_be_so() -> None:
     erased = {"b": Position("persons", 0, 9)}
-    assert pair(store_of(alone="a")).right.state == "unknown"
-    assert "b: not in the store" in text(pair(store_of(alone="a")))
+    spoken_of = store_of(alone="a", words=[verdict("a", "b", "different")])
+    assert pair(spoken_of).right.state == "unknown"
+    assert "b: not in the store" in text(pair(spoken_of))
     assert "b: erased not long ago" in text(pair(store_of(alone="a", erased=erased)))
-    with pytest.raises(SettingsError, match="neither a cluster nor a record of person/default"):
+    with pytest.raises(SettingsError, match=r"a: neither a cluster nor a record of person/default; check the id"):
         explain_names(store_of(), PLACE, ["a"], 0.5)
+    with pytest.raises(SettingsError, match=r"b: no record of person/default; check the id"):
+        explain_names(store_of(alone="a"), PLACE, ["a", "b"], 0.5)
+    with pytest.raises(SettingsError, match=r"a and b: no record of person/default; check the id"):
+        explain_names(store_of(), PLACE, ["a", "b"], 0.5)
     with pytest.raises(SettingsError, match="named twice"):
         explain_names(store_of(alone="a"), PLACE, ["a", "a"], 0.5)
 
