@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from consumer.adapters.frames import LOOKED_AT, has_plain_corners, unframed
 from consumer.records import Picture
 
 Pixels = npt.NDArray[np.uint8]
@@ -62,6 +63,7 @@ class Preprocessing:
     """How a picture becomes a square of pixels, as `preprocessing` in a model's spec.json says.
 
     `squash` ignores the proportions. `crop` keeps them: the shortest edge becomes `shortest_edge`, the centre is kept.
+    `unframe`, with squash: frames of one colour are cut off (`consumer.adapters.frames`).
     Raises ValueError for values that make no sense.
     """
 
@@ -69,6 +71,7 @@ class Preprocessing:
     resize: Literal["squash", "crop"]
     filter: _Filter
     shortest_edge: int | None = None
+    unframe: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 1024:
@@ -81,6 +84,8 @@ class Preprocessing:
             raise ValueError("shortest_edge: with crop, and only then")
         if self.shortest_edge is not None and self.shortest_edge < self.size:
             raise ValueError(f"shortest_edge: {self.shortest_edge} is less than the size {self.size}")
+        if self.unframe and self.resize != "squash":
+            raise ValueError("unframe: with squash only")
 
     @property
     def edge(self) -> int:
@@ -90,12 +95,15 @@ class Preprocessing:
 
 def preprocessing_of(spec: Mapping[str, object]) -> Preprocessing:
     """The object `preprocessing` of a spec.json. Raises ValueError, KeyError or TypeError when it is not one."""
-    edge = spec.get("shortest_edge")
+    edge, unframe = spec.get("shortest_edge"), spec.get("unframe", False)
+    if not isinstance(unframe, bool):
+        raise TypeError(f"unframe: true or false is wanted, this is {unframe!r}")
     return Preprocessing(
         size=_whole(spec["size"]),
         resize=spec["resize"],  # type: ignore[arg-type]  # checked when it is made
         filter=spec["filter"],  # type: ignore[arg-type]  # checked when it is made
         shortest_edge=None if edge is None else _whole(edge),
+        unframe=unframe,
     )
 
 
@@ -136,16 +144,34 @@ def _upright(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     if image.format in {"JPEG", "MPO"}:
         image.draft("RGB", (preprocessing.edge, preprocessing.edge))
     image.load()
-    size = (preprocessing.size, preprocessing.size)
-    small = _banded(image).resize(size, _FILTERS[preprocessing.filter], _box(image, preprocessing))
+    size, sampling = (preprocessing.size, preprocessing.size), _FILTERS[preprocessing.filter]
+    banded = _banded(image)
+    small = _on_white(banded.resize(size, sampling, _box(image, preprocessing)))
+    if preprocessing.unframe and has_plain_corners(np.asarray(small)):
+        kept = unframed(_on_white(_within(banded, LOOKED_AT)))
+        small = small if kept is None else kept.resize(size, sampling)
     # Turned when it is small: squashing and cutting the centre come to the same before and after.
     turn = _TURNS.get(_orientation(image))
     if turn is not None:  # the first of them is 0
         small = small.transpose(turn)
-    if small.mode in {"LA", "RGBA"}:
-        white = Image.new("RGBA", size, "white")
-        small = Image.alpha_composite(white, small.convert("RGBA"))
-    return np.array(small.convert("RGB"))
+    return np.array(small)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """RGB, on white where it is transparent."""
+    if image.mode in {"LA", "RGBA"}:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _within(image: Image.Image, side: int) -> Image.Image:
+    """As it is, or made smaller in its proportions, to at most `side` pixels wide and high."""
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
+    )
 
 
 def _banded(image: Image.Image) -> Image.Image:

@@ -27,7 +27,7 @@ from tests.pictures import animated, encoded, photo
 MARK = "Zqmarked"
 DIM = 8
 _TIMESTAMPS = (NOW_MS, 0, -1, 2**63 - 1, -(2**63), 253_402_300_800_000)
-_SQUASHED = Preprocessing(16, "squash", "bilinear")
+_SQUASHED = Preprocessing(16, "squash", "bilinear", unframe=True)
 _CROPPED = Preprocessing(16, "crop", "bicubic", 18)
 
 

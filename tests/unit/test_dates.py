@@ -17,6 +17,20 @@ def test_every_form_of_a_date_gives_the_same_digits(day: date) -> None:
         assert digits_of(form, day_first=True) == digits
     for form in (*forms, f"{day.month}/{day.day}/{day.year}"):
         assert digits_of(form, day_first=False) == digits
+    month = ["January", "February", "March", "April", "May", "June", "July"]
+    month += ["August", "September", "October", "November", "December"]
+    name = month[day.month - 1]
+    named = [
+        f"{day.day} {name} {day.year}",
+        f"{name} {day.day}, {day.year}",
+        f"{day.day:02}{name[:3].upper()}{day.year}",
+    ]
+    named += [
+        f"{day.day}-{name[:3]}-{day.year}",
+        f"{day.year} {name[:3].lower()} {day.day:02}",
+        f"{name[:3]}. {day.day}, {day.year}",
+    ]
+    assert {digits_of(form, day_first=first) for form in named for first in (True, False)} == {digits}
 
 
 @pytest.mark.parametrize(
@@ -29,7 +43,15 @@ def test_every_form_of_a_date_gives_the_same_digits(day: date) -> None:
         ("19051345", "19051345"),
         ("1905-13-45", "19051345"),
         ("99/99/1905", "19059999"),
-        ("July 1905", None),
+        ("July 1905", "190507"),
+        ("1905-Sept", "190509"),
+        ("3rd July 1905", "19050703"),
+        ("05JUL1905:10:30:00", "19050705"),
+        ("45 Jul 1905", "19050745"),
+        ("Jul 31905", None),
+        ("Juillet 1905", None),
+        ("5 Jul 05", None),
+        ("mayor 1905", None),
         ("3.7.05", None),
         ("190507", None),
         ("", None),

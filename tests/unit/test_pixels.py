@@ -3,6 +3,7 @@
 import io
 import tracemalloc
 import zlib
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -26,6 +27,7 @@ from tests.pictures import animated, bomb, encoded, gif_bomb, hostile, photo, pn
 
 SQUASH = Preprocessing(32, "squash", "bilinear")
 CROP = Preprocessing(32, "crop", "bicubic", 40)
+UNFRAMED = replace(SQUASH, unframe=True)
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 FILES = [encoded(photo(3, 40, 30), kind) for kind in KINDS] + [animated("GIF"), animated("WEBP"), animated("PNG")]
 
@@ -70,7 +72,7 @@ def test_the_orientation_in_the_metadata_is_applied(turn: int) -> None:
         8: Image.Transpose.ROTATE_270,
     }[turn]
     for kind in ("JPEG", "PNG", "WEBP", "TIFF"):
-        for preprocessing in (SQUASH, CROP):
+        for preprocessing in (SQUASH, CROP, UNFRAMED):
             turned = pixels(encoded(image.transpose(stored), kind, exif=exif), preprocessing)
             assert difference(turned, pixels(encoded(image, kind), preprocessing)) < 8
 
@@ -182,7 +184,7 @@ def test_truncated_files_stay_refused() -> None:
 
 
 def survives(content: bytes) -> None:
-    for preprocessing in (SQUASH, CROP):
+    for preprocessing in (SQUASH, CROP, UNFRAMED):
         made: Pixels | Reason
         try:
             made = pixels(content, preprocessing)
@@ -219,7 +221,7 @@ def test_mutated_headers_are_pixels_or_a_reason(content: bytes, at: int, new: by
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(KINDS))
 def test_any_size_is_read(width: int, height: int, kind: str) -> None:
     content = encoded(photo(5, width, height), kind)
-    for preprocessing in (SQUASH, CROP):
+    for preprocessing in (SQUASH, CROP, UNFRAMED):
         assert pixels(content, preprocessing).shape == (32, 32, 3)
 
 
@@ -242,6 +244,7 @@ def test_a_picture_is_measured_as_it_is_stored(kind: str) -> None:
 def test_a_spec_is_read() -> None:
     assert preprocessing_of({"size": 32, "resize": "squash", "filter": "bilinear"}) == SQUASH
     assert preprocessing_of({"size": 32, "resize": "crop", "filter": "bicubic", "shortest_edge": 40}) == CROP
+    assert preprocessing_of({"size": 32, "resize": "squash", "filter": "bilinear", "unframe": True}) == UNFRAMED
 
 
 @pytest.mark.parametrize(
@@ -255,6 +258,8 @@ def test_a_spec_is_read() -> None:
         {"resize": "crop"},
         {"shortest_edge": 40},
         {"resize": "crop", "shortest_edge": 16},
+        {"resize": "crop", "shortest_edge": 40, "unframe": True},
+        {"unframe": 1},
     ],
     ids=str,
 )
