@@ -25,7 +25,7 @@ from export.photos import Photo, picture, read, split
 from export.projection import Floats
 from export.tracing import trace
 from export.transforms import jpeg, rescale
-from export.views import PREPROCESSING, Supply
+from export.views import SERVED, Supply
 from export.vision import SIZE, Encoder, Shape, pretrain, tune
 
 NOTICE = """\
@@ -108,7 +108,7 @@ def write(
         "inputs": {"pixels": f"uint8 [n, {SIZE}, {SIZE}, 3]"},
         "output": {"embedding": f"float32 [n, {arguments.dim}], unit rows"},
         "dim": arguments.dim,
-        "preprocessing": {name: value for name, value in asdict(PREPROCESSING).items() if value is not None},
+        "preprocessing": {name: value for name, value in asdict(SERVED).items() if value is not None},
         "opset": OPSET,
         "licence": "Apache-2.0",
         "training": {**_training(seen, arguments), **training},
@@ -139,9 +139,9 @@ def speed(model: bytes, contents: Sequence[bytes], batch: int = 32) -> dict[str,
     """Files per second to vectors, one stream: reading is on one thread. Median of all passes but the first."""
     measured: dict[str, object] = {"batch": batch}
     for threads in (1, 2):
-        describe = served("encoder", _session(model, threads), PREPROCESSING, batch)
+        describe = served("encoder", _session(model, threads), SERVED, batch)
         measured[f"images_per_second_{threads}_threads"] = _rate(contents, describe)
-    measured["reading_alone"] = _rate(contents, lambda files: [pixels(one, PREPROCESSING) for one in files])
+    measured["reading_alone"] = _rate(contents, lambda files: [pixels(one, SERVED) for one in files])
     return measured
 
 
@@ -163,8 +163,8 @@ def _blank(count: int) -> torch.Tensor:
 
 
 def _reference(encoder: Encoder, photos: Sequence[Photo]) -> Reference[Pixels]:
-    items = [pixels(photo.content, PREPROCESSING) for photo in photos]
-    altered = [pixels(_smaller(photo.content), PREPROCESSING) for photo in photos]
+    items = [pixels(photo.content, SERVED) for photo in photos]
+    altered = [pixels(_smaller(photo.content), SERVED) for photo in photos]
     return Reference(
         unit="images",
         items=items,
@@ -180,7 +180,7 @@ def _smaller(content: bytes) -> bytes:
 
 
 def _judged(model: bytes, unseen: Sequence[Photo], arguments: argparse.Namespace) -> Report:
-    describe = served("encoder", _session(model, 1), PREPROCESSING)
+    describe = served("encoder", _session(model, 1), SERVED)
     return judge(unseen, [], [describe], arguments.queries, 0.99, arguments.seed)
 
 

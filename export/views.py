@@ -5,6 +5,7 @@ Every picture reaches the network as in production: a file's bytes through `pixe
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -14,7 +15,9 @@ from consumer.adapters.pixels import Pixels, Preprocessing, pixels
 from export.photos import SIDE, Photo, derived, drawn, picture
 from export.transforms import ATTACKS, Picture, jpeg
 
-PREPROCESSING = Preprocessing(size=128, resize="squash", filter="bilinear", unframe=True)
+PREPROCESSING = Preprocessing(size=128, resize="squash", filter="bilinear")
+SERVED = replace(PREPROCESSING, unframe=True)
+"""Training shows frames all the same: some are blurred, or have words on them, and are not found."""
 
 _SMALL = 144
 """Pixels along each edge of what is attacked: enough for the encoder's 128, and half the work of `SIDE`."""
@@ -22,10 +25,6 @@ _KIN = 8
 """Photos of one class that stand side by side in a batch, so that the product alone gives no copy away."""
 _KIN_SHARE = 0.6
 _DERIVED_SHARE = 0.35
-_SHARES = {"text overlay": 4.0, "crop": 0.3, "border": 0.3, "small rotation": 0.3}
-"""How often an attack is shown, beside 1 for the others: text can be learnt to be forgiven. Most frames and turns are cut
-off before (`unframe`), and what crops change is most of what tells one photo of a shelf from the next.
-"""
 
 
 class Supply:
@@ -86,9 +85,7 @@ class Supply:
 
 def _attacked(picture: Picture, chance: Random) -> Picture:
     """One to three attacks of different kinds."""
-    names = sorted(ATTACKS)
-    drawn = chance.choices(names, [_SHARES.get(name, 1.0) for name in names], k=chance.choice([1, 1, 2, 2, 3]))
-    for name in dict.fromkeys(drawn):
+    for name in chance.sample(sorted(ATTACKS), chance.choice([1, 1, 2, 2, 3])):
         picture = ATTACKS[name](picture, chance, chance.random())
     return picture
 

@@ -62,7 +62,8 @@ def _cut(image: Image.Image) -> Image.Image | None:
     colour = _corner_colour(pixels)
     if colour is None:
         return None
-    picture: _Mask = np.abs(pixels.astype(np.float64) - colour).max(2) > _TOLERANCE
+    red, green, blue = (np.abs(pixels[..., band] - np.float32(colour[band])) > _TOLERANCE for band in range(3))
+    picture = red | green | blue
     candidates = [found for found in (_turned(picture), _upright(picture)) if found and _is_framed(picture, *found)]
     if not candidates:
         return None
