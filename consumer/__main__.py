@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -59,16 +59,15 @@ def demo(records: int, seed: int, serve: bool, port: int) -> None:
     from consumer.demo import Seen, demo_service, run_demo  # noqa: PLC0415  # see run
 
     logs.configure(load_settings(None, {"log.level": "warning", "log.format": "console"}).log)
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # else its Redis would outlive it
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda received, _: sys.exit(128 + received))
+    heed = _heeded_signals()
     with ExitStack() as up:
         with CONSOLE.status("starting an embedded broker, Redis, and both stages"):
-            settings, service = up.enter_context(demo_service(port))
+            settings, service = up.enter_context(demo_service(port, heed))
         with progress("signups") as bar:
             task = bar.add_task("", total=records)
 
             def show(p: Seen) -> None:
+                heed()
                 bar.update(task, completed=p.decided, description=f"{p.events} events, {p.clusters} clusters")
 
             outcome = run_demo(settings, service, records, seed, show)
@@ -81,7 +80,30 @@ def demo(records: int, seed: int, serve: bool, port: int) -> None:
                 CONSOLE.print(f"why a cluster is one: {why}", highlight=False, soft_wrap=True)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: service.stop())
+            heed()
             service.wait()
+
+
+def _heeded_signals() -> Callable[[], None]:
+    """Note signals that end a process, and give what ends it: called often, else the demo's Redis would outlive it.
+
+    An exception out of a handler would be lost where foreign code runs, or come out of it as another. A second signal
+    does what it does by itself.
+    """
+    noted: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        noted.append(number)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def heed() -> None:
+        if noted:
+            sys.exit(128 + noted[0])
+
+    for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, note)
+    return heed
 
 
 def _show_examples(examples: list[Mapping[str, Any]], values: Mapping[str, Mapping[str, Any]]) -> None:

@@ -103,8 +103,8 @@ class _Subscriber(threading.Thread):
 
 
 @contextmanager
-def demo_service(port: int) -> Iterator[tuple[Settings, Service]]:
-    """The service of `dedup run --role all` over embedded services, up and ready."""
+def demo_service(port: int, meanwhile: Callable[[], None]) -> Iterator[tuple[Settings, Service]]:
+    """The service of `dedup run --role all` over embedded services, up and ready. `meanwhile` is called as it starts."""
     with tempfile.TemporaryDirectory(prefix="dedup-demo-") as folder:
         plain = load_settings()
         names = [spec.name for spec in topic_specs(plain, load_profile("signup"))]
@@ -125,7 +125,7 @@ def demo_service(port: int) -> Iterator[tuple[Settings, Service]]:
                 },
             )
             with Service(settings, "all") as service:
-                _wait(lambda: service.ready, service)
+                _wait(lambda: service.ready, service, meanwhile)
                 yield settings, service
 
 
@@ -151,7 +151,7 @@ def run_demo(settings: Settings, service: Service, records: int, seed: int, show
         seen.sent += 1
         if seen.sent % 8 == 0:
             look()
-            _wait(lambda: seen.sent - (_decided() - before) < _IN_FLIGHT, service)  # waits here
+            _wait(lambda: seen.sent - (_decided() - before) < _IN_FLIGHT, service, look)  # waits here
     publisher.flush()
     _wait(lambda: _decided() - before >= records, service, look)
     seconds = time.perf_counter() - started
@@ -202,7 +202,7 @@ def _cluster_changes() -> int:
     return int(sum(count or 0 for count in counts))
 
 
-def _wait(done: Callable[[], bool], service: Service, meanwhile: Callable[[], None] = lambda: None) -> None:
+def _wait(done: Callable[[], bool], service: Service, meanwhile: Callable[[], None]) -> None:
     """Until done. Raises what the service failed with, or DedupError when nothing happens for a minute."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not done():

@@ -198,7 +198,7 @@ def test_demo_stays_up_where_asked_to_and_ends_on_sigterm(tmp_path: Path) -> Non
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "consumer", "demo", "--records", "100000"],
