@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import orjson
@@ -96,11 +97,17 @@ class MemoryPipeline:
         ]
 
 
+_WRITTEN = ("clusters.csv", "events.jsonl", "possible.jsonl", "dead_letters.jsonl", "summary.json")
+
+
 class _Outputs:
     """The files of a run, and what they hold."""
 
-    def __init__(self, out: Path, settings: Settings, profile: str, fingerprint: str) -> None:
+    def __init__(self, out: Path, sources: Sequence[Path], settings: Settings, profile: str, fingerprint: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
+        for read, name in product(sources, _WRITTEN):
+            if (out / name).exists() and read.exists() and read.samefile(out / name):
+                raise SettingsError(f"{read} is read, and would be overwritten: choose another folder than {out}")
         self._out = out
         self._topics = settings.topics
         self._profile = profile
@@ -169,7 +176,9 @@ def run_batch(
     encoders = build_encoders(settings, profile, source.parent)
     pipeline = MemoryPipeline(settings, encoders)
     try:
-        outputs = _Outputs(out, settings, profile.name, encoders.fingerprint)
+        outputs = _Outputs(
+            out, [source, *([feedback] if feedback else [])], settings, profile.name, encoders.fingerprint
+        )
         collect_rarely()
         for chunk in chunks(source, profile.input, progress):
             pipeline.feed([message for message, _ in chunk.values()])

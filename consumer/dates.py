@@ -13,7 +13,7 @@ _NAMES = "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?
 _NUMBERS = {name[:3]: f"{number:02}" for number, name in enumerate(_NAMES.split("|"), 1)}
 _GAP, _ORDINAL = r"[-./, ]{0,2}", "(?:st|nd|rd|th)?"
 _NAMED = [
-    re.compile(form, re.IGNORECASE | re.DOTALL)
+    re.compile(form, re.ASCII | re.IGNORECASE | re.DOTALL)  # a long s is no s to `lower`
     for form in (
         rf"(?P<day>[0-9]{{1,2}}){_ORDINAL}{_GAP}(?P<month>{_NAMES}){_GAP}(?P<year>[0-9]{{4}})(?:[T: ].*)?",
         rf"(?P<month>{_NAMES}){_GAP}(?:(?P<day>[0-9]{{1,2}}){_ORDINAL}[-./, ]{{1,2}})?(?P<year>[0-9]{{4}})",

@@ -103,6 +103,8 @@ def statement(content: Mapping[str, object], profile: Profile) -> FeedbackMessag
         _milliseconds(said["at"] or "")
     said["a"], said["b"] = sorted((said["a"], said["b"]))
     said["by"] = said["by"].strip()
+    if not said["by"]:  # separators that only Python takes for white space; a word without a name is the end of one
+        raise RejectedError("by: no name")
     said["scope"] = _scope(said.get("scope"), profile)
     return said
 

@@ -127,12 +127,16 @@ class MatchStage:
         self._backlog = messages[0].position.partition if full else None
         for number, batch in by_partition.items():
             owned = self._partitions[number]
-            for scope, rows in self._route(owned, batch, rejected).items():
+            next_offset = batch[-1].position.offset + 1
+            for name, rows in self._route(owned, batch, rejected).items():
+                scope = owned.scopes[name]
                 for block, part in blocks(rows):
-                    owned.scopes[scope].index.turn_to(block)
-                    self._process_scope(owned, owned.scopes[scope], part)
+                    scope.index.turn_to(block)
+                    self._process_scope(owned, scope, part)
+                # where the block is at its end, now: the graph can change while the batch is delivered
+                scope.index.turn_to(next_offset // BLOCK_OFFSETS)
             owned.since_snapshot += len(batch)
-            owned.next_offset = batch[-1].position.offset + 1
+            owned.next_offset = next_offset
         for owned in self._partitions.values():
             if owned.number not in by_partition:
                 # the source's own position also passes what compaction removed and a transaction's markers
@@ -207,6 +211,8 @@ class MatchStage:
         missing = [row for row in replayed if row.position.offset > scope.indexed and is_current(row, known)]
         bring_up_to_date(scope.index, missing)
         scope.indexed = max([scope.indexed, *(row.position.offset for row in replayed)])
+        # of all rows: a tick whose writing was done, though its answer was lost, is replayed
+        scope.ticking = scope.ticking and not any(isinstance(row.item, Tick) for row in rows)
         live = rows[len(replayed) :]
         if not live:
             return
@@ -224,7 +230,6 @@ class MatchStage:
             bring_up_to_date(scope.index, fresh)
         scope.dirty = True
         scope.applied = scope.indexed = live[-1].position.offset
-        scope.ticking = scope.ticking and not any(isinstance(row.item, Tick) for row in live)
         self._ingested_ms += [row.item.ingested_ms for row in live if not isinstance(row.item, Tick)]
 
     def _apply(

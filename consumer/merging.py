@@ -48,7 +48,7 @@ class MergeRules:
             return SIZE_CAP
         if self.quorum == 0:
             return None
-        needed = self.quorum * size * other_size
+        needed = round(self.quorum * (size * other_size), 6)  # else .2 · 3 · 5 is more than .2 · 5 · 3
         if needed > 1 and groups.links(one, other) < needed:
             return QUORUM
         if size > 1 and other_size > 1 and groups.bridge(one, other) is None:

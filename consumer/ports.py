@@ -197,7 +197,7 @@ class VectorIndex(Protocol):
     def __contains__(self, record_id: str) -> bool: ...
 
     def turn_to(self, block: int) -> None:
-        """Before the first row of another block: a time to rebuild what is dear to change row by row."""
+        """Before the first row of another block, or after the last of one: a time to rebuild what is dear to change row by row."""
 
     def search(self, queries: Floats, k: int, cosines: Cosines = whole, spare: int = 0) -> Sequence[Hits]:
         """For each row of float32 [n, dim], up to k hits, and up to `spare` more out of the same candidates."""

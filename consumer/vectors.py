@@ -104,12 +104,6 @@ def is_word(key: bytes) -> bool:
     return key.startswith(_VERDICT_KEY)
 
 
-def scope_of_word(key: bytes) -> str:
-    """The scope that such a key names."""
-    scope, _, _ = msgpack.unpackb(key[len(_VERDICT_KEY) :])
-    return str(scope)
-
-
 def unpack(message: Message, fingerprint: str, dim: int) -> Vector | Erasure | Verdict | Tick:
     """What a vectors message holds. Raises RejectedError when it is not ours or of other models."""
     if message.key is not None and message.key.startswith(_TICK_KEY):

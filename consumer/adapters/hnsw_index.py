@@ -2,9 +2,12 @@
 
 The graph changes at the turns of blocks only (`turn_to`); what came since is searched by itself, exactly, and what went
 since is passed over. So an answer depends on the rows that came before, and not on how they were batched.
+
+A turn goes on beside whatever else is done, until the next search: hnswlib needs no lock of Python's meanwhile.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,8 @@ _AT_ONCE = 32
 _GROWTH, _SLACK = 1.125, 1024
 """A place in the graph that is not used yet takes memory too."""
 _GRAPH, _AXES = "graph.bin", "axes.npy"
+_TURNS = ThreadPoolExecutor(1, "graph")
+"""Where graphs change, one at a time: the other cores are not this process's alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class HnswIndex:
         self._projection = projection
         self._rows = RowFile(dim, folder)
         self._graph = self._empty_graph()
+        self._turn: Future[None] | None = None
+        """What changes the graph, until somebody needs it."""
         self._alive = 0
         """Of the graph's elements, those not deleted: `_gone` counts, what is new does not."""
         self._gone: list[int] = []
@@ -84,9 +91,10 @@ class HnswIndex:
 
     def _nearest(self, queries: Floats, k: int) -> Integers:
         """Labels of each query, -1 where fewer are reached: then hnswlib fails the whole call."""
-        self._graph.set_ef(max(self._options.ef, k))
+        graph = self._turned()
+        graph.set_ef(max(self._options.ef, k))
         try:
-            labels, _ = self._graph.knn_query(queries, k, num_threads=self._options.threads)
+            labels, _ = graph.knn_query(queries, k, num_threads=self._options.threads)
             return np.asarray(labels, np.int64)
         except RuntimeError:
             if len(queries) > 1:
@@ -141,23 +149,23 @@ class HnswIndex:
 
     def settle(self) -> None:
         """Take into the graph what was added, and out of it what was removed, with its numbers."""
-        if len(self._gone) == self._alive:
-            self._graph = self._empty_graph()
-        elif self._gone:
-            nothing = np.zeros((len(self._gone), self._projection.width(self._dim)), np.float32)
-            self._graph.add_items(nothing, self._gone, num_threads=1)
-            for slot in self._gone:
-                self._graph.mark_deleted(slot)
+        self._turned()
+        gone, slots = self._gone, [self._slot(record_id) for record_id in self._new.ids]
+        if gone and len(gone) == self._alive:
+            self._graph, gone = self._empty_graph(), []
+        if gone or slots:
+            vectors = self._projection(self._rows.vectors(np.asarray(slots, np.int64)))
+            self._turn = _TURNS.submit(_change, self._graph, gone, slots, vectors)
         self._rows.release(self._gone)
-        slots = [self._slot(record_id) for record_id in self._new.ids]
-        if slots:
-            highest = max(slots) + 1
-            if highest > self._graph.get_max_elements():
-                self._graph.resize_index(int(highest * _GROWTH) + _SLACK)
-            vectors = self._projection(self._rows.vectors(np.asarray(slots)))
-            self._graph.add_items(vectors, slots, num_threads=1)
         self._alive += len(slots) - len(self._gone)
         self._gone, self._new = [], ExactIndex(self._dim)
+
+    def _turned(self) -> hnswlib.Index:
+        """The graph, once it has changed. Raises what hnswlib raised."""
+        if self._turn is not None:
+            self._turn.result()
+            self._turn = None
+        return self._graph
 
     # files
 
@@ -165,7 +173,7 @@ class HnswIndex:
         """Write everything into an existing directory; what `load` has to be told besides."""
         if self._gone:  # no number of an erased record may stay, not even a shortened one
             self.settle()
-        self._graph.save_index(str(directory / _GRAPH))
+        self._turned().save_index(str(directory / _GRAPH))
         if self._projection.axes is not None:
             np.save(directory / _AXES, self._projection.axes)
         return {"alive": self._alive, "new": self._new.ids, "rows": self._rows.save(directory)}
@@ -188,3 +196,16 @@ class HnswIndex:
         if new:
             index._new.add(new, *index.vectors(new))
         return index
+
+
+def _change(graph: hnswlib.Index, gone: Sequence[int], slots: Sequence[int], vectors: Floats) -> None:
+    """Delete elements, with their numbers, and add or replace others [slots, dims]."""
+    if gone:
+        graph.add_items(np.zeros((len(gone), graph.dim), np.float32), gone, num_threads=1)
+        for slot in gone:
+            graph.mark_deleted(slot)
+    if slots:
+        highest = max(slots) + 1
+        if highest > graph.get_max_elements():
+            graph.resize_index(int(highest * _GROWTH) + _SLACK)
+        graph.add_items(vectors, slots, num_threads=1)

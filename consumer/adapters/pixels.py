@@ -30,6 +30,9 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS: Final = 64 * 1024 * 1024
 """Of a whole picture; 256 MiB when decoded. A telephone makes 12 to 50 million."""
 
+_SCAN, _MAX_SCANS = b"\xff\xda", 200
+"""What begins a scan of a JPEG, nowhere else in its data; ten are usual."""
+
 _Filter = Literal["box", "bilinear", "bicubic"]
 _FILTERS: Final = {
     "box": Image.Resampling.BOX,
@@ -125,6 +128,7 @@ def pixels(content: bytes, preprocessing: Preprocessing) -> Pixels:
 def measured_pixels(content: bytes, preprocessing: Preprocessing) -> tuple[Pixels, Picture]:
     """`pixels`, and what the file says of itself: width and height as they are stored, before anything is turned."""
     try:
+        _refuse_many_scans(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             picture = Picture(image.width, image.height, len(content))
             return _upright(image, preprocessing), picture
@@ -136,6 +140,12 @@ def measured_pixels(content: bytes, preprocessing: Preprocessing) -> tuple[Pixel
         raise UnreadableImageError("pixels") from error
     except Exception as error:  # the decoders of a broken file raise whatever its bytes lead to
         raise UnreadableImageError("data") from error
+
+
+def _refuse_many_scans(content: bytes) -> None:
+    """Each scan of a progressive JPEG goes over the whole picture, in a few bytes: thousands would take minutes."""
+    if content.startswith(b"\xff\xd8") and content.count(_SCAN) > _MAX_SCANS:
+        raise UnreadableImageError("pixels")
 
 
 def _upright(image: Image.Image, preprocessing: Preprocessing) -> Pixels:

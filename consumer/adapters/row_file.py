@@ -7,6 +7,7 @@ memory a record takes the few bytes of a hash table. The file has no name, so no
 import math
 import os
 import shutil
+import struct
 import sys
 import tempfile
 import weakref
@@ -29,6 +30,12 @@ _VECTORS, _FACTS = "vectors.bin", "facts.bin"
 _BIAS = np.float32(2.0**112)
 _KEPT = np.int32(0x8FFFFFFF - 2**32)
 """The sign, and all but the three highest bits of the exponent."""
+
+
+def id_bytes(record_id: str) -> bytes:
+    """How the file of facts holds an id, its length first; the longer than 40 bytes are beside it, in JSON."""
+    encoded = record_id.encode()
+    return struct.pack("<I", len(encoded)) + encoded[:_ID_BYTES].ljust(_ID_BYTES, b"\0")
 
 
 def as_floats(halves: Halves) -> Floats:

@@ -16,6 +16,7 @@ from consumer.adapters.kafka_reader import KafkaReader, highs
 from consumer.adapters.redis_connection import RedisConnection
 from consumer.adapters.redis_layout import Names
 from consumer.adapters.redis_residue import RedisResidue
+from consumer.adapters.row_file import id_bytes
 from consumer.erasure.residue import Live, Report, Traces
 from consumer.erasure.topic_residue import TopicScan
 from consumer.errors import BrokerError
@@ -69,13 +70,13 @@ class Verification:
                 f"the null value is not on {self._profile.input}: another message of its key took its place meanwhile"
             )
         ((number, offset),) = origin.items()
-        if late := self._await("encode", self._profile.input, origin, deadline):
+        if late := self._await(self._profile.encoders, self._profile.input, origin, deadline):
             return late
         source = f"{self._profile.input}/{number}/{offset}"
         tombstones = self._find(self._profile.vectors_topic, before.vectors, source)
         if len(tombstones) < len(before.vectors):
             return f"only {len(tombstones)} of the {len(before.vectors)} partitions of {self._profile.vectors_topic} have it"
-        return self._await("match", self._profile.vectors_topic, tombstones, deadline)
+        return self._await(f"{self._profile.name}.match", self._profile.vectors_topic, tombstones, deadline)
 
     def _find(self, topic: str, since: Mapping[int, int], source: str | None) -> dict[int, int]:
         """Partition → offset of the newest null value of the record; of the one that came from `source`, if that is given."""
@@ -89,8 +90,8 @@ class Verification:
                     found[message.position.partition] = message.position
         return {number: position.offset for number, position in found.items()}
 
-    def _await(self, stage: str, topic: str, wanted: Mapping[int, int], deadline: float) -> str:
-        group = f"{self._settings.kafka.group}.{self._profile.name}.{stage}"
+    def _await(self, member: str, topic: str, wanted: Mapping[int, int], deadline: float) -> str:
+        group = f"{self._settings.kafka.group}.{member}"
         while True:
             done = kafka_groups.committed(self._settings.kafka.client_properties, group, topic)
             late = sorted(number for number, offset in wanted.items() if done.get(number, 0) <= offset)
@@ -98,9 +99,7 @@ class Verification:
                 return ""
             if time.monotonic() > deadline:
                 where = ", ".join(map(str, late))
-                return (
-                    f"the {stage} stage (group {group}) did not get to it in {topic}, partition {where}: does it run?"
-                )
+                return f"the {member.rsplit('.', 1)[-1]} stage (group {group}) did not get to it in {topic}, partition {where}: does it run?"
             time.sleep(_PAUSE_SECONDS)
 
     # looking
@@ -163,7 +162,11 @@ class Verification:
         return vectors
 
     def _look_at_snapshots(self, report: Report, vectors: Sequence[bytes]) -> None:
-        needles = [orjson.dumps(self._traces.id), *(part for halves in vectors for part in _numbers(halves))]
+        needles = [
+            orjson.dumps(self._traces.id),
+            id_bytes(self._traces.id),
+            *(part for halves in vectors for part in _numbers(halves)),
+        ]
         state = self._settings.state
         places = [str(state.directory.absolute() / self._profile.name)]
         if state.snapshots is not None:

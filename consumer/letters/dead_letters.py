@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from consumer.errors import RejectedError
@@ -126,8 +124,3 @@ class Choice:
             and (self.stage is None or self.stage == letter.stage)
             and (not self.origins or letter.origin in self.origins)
         )
-
-
-def count_kinds(letters: Iterable[Letter]) -> Counter[tuple[str, str]]:
-    """Letters per stage and kind of reason."""
-    return Counter((letter.stage, letter.kind) for letter in letters)

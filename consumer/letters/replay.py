@@ -161,10 +161,11 @@ class _Round:
         }
         fits = [x for x in chosen if x.position.offset in done[x.position.partition]]
         self._outcome.left += len(chosen) - len(fits)
-        sending = self._judge(fits, letters, keys)
+        before = highs(self._reader.ends(self._origin))
+        sending = self._judge(fits, letters, keys, before)
         self._outcome.replayed += len(sending)
         if sending and not dry_run:
-            self._send(sending, ends, keys)
+            self._send(sending, ends, keys, before)
         return done
 
     def _collect(
@@ -186,13 +187,17 @@ class _Round:
         return there, letters, keys
 
     def _judge(
-        self, chosen: Sequence[Letter], letters: Sequence[Letter], keys: Mapping[Position, bytes | None]
+        self,
+        chosen: Sequence[Letter],
+        letters: Sequence[Letter],
+        keys: Mapping[Position, bytes | None],
+        before: Mapping[int, int],
     ) -> set[Position]:
-        """Where those of the chosen letters lie that are to be sent; the others are counted."""
+        """Where those of the chosen letters lie that are to be sent; the others are counted. Their topic is read up to `before`."""
         rejected = {letter.origin for letter in letters}
         newer = Newer((key for x in chosen if (key := keys[x.position]) is not None), rejected)
         since = _since(chosen)
-        ends = {n: end for n, end in highs(self._reader.ends(self._origin)).items() if n in since}
+        ends = {n: end for n, end in before.items() if n in since}
         for message in self._reader.read(self._origin, ends, since):
             newer.note(message)
         stored = self._stored([x for x in chosen if keys[x.position]], keys)
@@ -224,9 +229,14 @@ class _Round:
             store.close()
         return {x.position for x in letters if any(is_stale(x.origin, s) for s in sources.get(ids[x.position], ()))}
 
-    def _send(self, sending: set[Position], ends: Mapping[int, int], keys: Mapping[Position, bytes | None]) -> None:
-        """Send the messages of letters, and what stands in front of them now although it is newer."""
-        before = highs(self._reader.ends(self._origin))
+    def _send(
+        self,
+        sending: set[Position],
+        ends: Mapping[int, int],
+        keys: Mapping[Position, bytes | None],
+        before: Mapping[int, int],
+    ) -> None:
+        """Send the messages of letters, and again what came since they were judged: it is newer, and stands in front of them."""
         publisher = KafkaPublisher(self._settings.kafka.producer_properties)
         try:
             batch: list[Outgoing] = []

@@ -14,11 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from consumer.adapters import hnsw_index
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
 from consumer.adapters.projection import Projection
-from consumer.adapters.row_file import RowFile, as_floats
+from consumer.adapters.row_file import RowFile, as_floats, id_bytes
 from consumer.errors import SettingsError
 from consumer.layout import DECIMALS
 from consumer.ports import Cosines, Hits, whole
@@ -440,6 +441,7 @@ def test_a_saved_graph_holds_nothing_of_what_was_removed(tmp_path: Path) -> None
     index.save(tmp_path)
     saved = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert rows[4].tobytes() in saved["graph.bin"]
+    assert id_bytes("r4") in saved["facts.bin"], "where an erased id is looked for"
     assert rows[4].astype("<f2").tobytes() in saved["vectors.bin"]
     for gone in (3, 17, 40):
         for held in saved.values():
@@ -450,6 +452,23 @@ def test_a_saved_graph_holds_nothing_of_what_was_removed(tmp_path: Path) -> None
     assert {"r3", "r17", "r40"}.isdisjoint(record for near in found for record in near)
     index.add(["new"], rows[3:4], [1])
     assert look(index, rows[3:4], 1)[0] == [["new"]]
+
+
+def test_a_turn_that_failed_is_told_to_the_next_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError
+
+    index = GrowingIndex(8, 0, HnswOptions())
+    rows = unit_rows(64, 8, seed=6)
+    for block in (0, 1):
+        index.add(names(32 * block, 32 * block + 32), rows[32 * block :][:32], [1] * 32)
+        index.turn_to(block)
+        assert look(index, rows, 1)[0][0] == ["r0"]
+    index.add(["new"], rows[:1], [1])
+    monkeypatch.setattr(hnsw_index, "_change", out_of_memory)
+    index.turn_to(2)
+    with pytest.raises(MemoryError):
+        index.search(rows, 1)
 
 
 LONG, FEW = 96, HnswOptions(dims=24, m=8, ef_construction=60, ef=80)

@@ -421,6 +421,9 @@ def test_batch_says_what_it_cannot_read_or_write(records: Path, tmp_path: Path) 
     assert_refused(dedup("batch", records, "--out", tmp_path / "file"), "is a file", code=2)
     assert_refused(dedup("batch", records, "--out", tmp_path / "file" / "below"), "Not a directory")
     assert_refused(dedup("batch", records, "--out", "/proc/self/none"), "/proc/self/none")
+    (tmp_path / "events.jsonl").write_bytes(records.read_bytes())
+    assert_refused(dedup("batch", tmp_path / "events.jsonl", "--out", tmp_path), "would be overwritten")
+    assert (tmp_path / "events.jsonl").read_bytes() == records.read_bytes()
     empty = {"DEDUP_MODELS__DIRECTORY": str(tmp_path)}
     assert_refused(dedup("batch", records, "--out", tmp_path / "out", **empty), "subword", "spec.json")
 

@@ -316,7 +316,7 @@ def last_versions(steps: Iterable[Put | Drop]) -> list[Put]:
 CUTS = st.sets(st.integers(1, 24))
 NEIGHBOURS = st.sampled_from([1, 2, 3, ALL])
 CAPS = st.sampled_from([2, 3, ALL])
-QUORA = st.sampled_from([0.0, 0.5, 1.0])
+QUORA = st.sampled_from([0.0, 0.2, 0.5, 1.0])
 REPAIRS = st.builds(Repair, st.sampled_from([0, 4, ALL]), st.integers(0, 2))
 
 

@@ -68,3 +68,7 @@ def test_what_is_told_is_kept_and_nothing_is_guessed(text: str, digits: str | No
 def test_no_text_raises(text: str, day_first: bool) -> None:
     found = digits_of(text, day_first=day_first)
     assert found is None or (found.isdigit() and 4 <= len(found) <= 8)
+
+
+def test_a_long_s_is_no_letter_of_a_month() -> None:
+    assert digits_of("3 \N{LATIN SMALL LETTER LONG S}ep 1905", day_first=True) is None

@@ -219,11 +219,16 @@ def test_a_batch_whose_entries_the_store_forgot_is_not_done() -> None:
 
 
 class Noting(GrowingIndex):
-    """Keeps the ids that it was given, each time."""
+    """Keeps the ids that it was given, each time, and the blocks it was turned to."""
 
     def __init__(self) -> None:
         super().__init__(encoders().layout.dim, 10_000, OPTIONS)
         self.given: list[str] = []
+        self.blocks: list[int] = []
+
+    def turn_to(self, block: int) -> None:
+        self.blocks.append(block)
+        super().turn_to(block)
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         self.given += ids
@@ -275,6 +280,17 @@ def test_a_backlog_is_taken_block_by_block() -> None:
     assert stage.room(256) == 256
     stage.process(messages[156:200])
     assert stage.room(256) == 256, "it was not full: what comes is taken as it comes"
+
+
+def test_the_end_of_a_block_is_a_turn_before_the_batch_is_delivered() -> None:
+    index = Noting()
+    stage = new_stage(MemoryClusters(), index=lambda: index)
+    stage.assigned(0, 256)
+    moved = [replace(m, position=replace(m.position, offset=256 - END + n)) for n, m in enumerate(MESSAGES)]
+    stage.process(moved[:-1])
+    assert set(index.blocks) == {0}
+    stage.process(moved[-1:])
+    assert index.blocks[-1] == 1
 
 
 def test_a_matcher_learns_before_it_commits_that_another_took_over() -> None:

@@ -103,6 +103,7 @@ def test_what_is_meant_for_another_profile_is_passed_over(value: object) -> None
         ({"verdict": SECRET}, "verdict: Input should be 'same', 'different' or 'undecided'"),
         ({"by": "x" * (MAX_BY_CHARS + 1)}, f"by: String should have at most {MAX_BY_CHARS} characters"),
         ({"by": " "}, r"by: String should match pattern '\S'"),
+        ({"by": "\x1c"}, "by: no name"),
         ({"profile": SECRET.upper()}, "profile: String should match pattern '^[a-z0-9][a-z0-9._-]{0,63}$'"),
         ({"profile": None}, "profile: Input should be a valid string"),
         ({"scope": "de"}, "scope: the profile person has one scope, default"),

@@ -266,3 +266,10 @@ def test_a_spec_is_read() -> None:
 def test_a_spec_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises((ValueError, TypeError)):
         preprocessing_of({"size": 32, "resize": "squash", "filter": "box", **wrong})
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
+    content = encoded(photo(1), "JPEG", progressive=True)
+    scan = content.index(b"\xff\xda")
+    with pytest.raises(UnreadableImageError, match="pixels"):
+        pixels(content[:scan] + b"\xff\xda\x00\x08" * 1_000 + content[scan:], SQUASH)
