@@ -1,6 +1,7 @@
 """`dedup batch`: the stages of the service over a file, with topics and store in memory."""
 
 import csv
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -65,7 +66,8 @@ class MemoryPipeline:
         def assigned(came: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
             return {(topic, n): match.assigned(n, self.broker.log((topic, n)).end) for topic, n in came}
 
-        chosen = replace(limits(settings), poll_seconds=0.0)
+        # a file ends, so there is nothing to stop for
+        chosen = replace(limits(settings), poll_seconds=0.0, consecutive_rejects=sys.maxsize)
         encode_source = MemorySource(self.broker, "encode", [profile.input, topics.feedback])
         match_source = MemorySource(self.broker, "match", [profile.vectors_topic], assigned)
         self._loops = [

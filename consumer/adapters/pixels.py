@@ -187,8 +187,8 @@ def _within(image: Image.Image, side: int) -> Image.Image:
 def _banded(image: Image.Image) -> Image.Image:
     """The picture in a mode that can be resized, transparency made a band of its own."""
     if image.mode.startswith("I"):
-        deep = np.clip(np.asarray(image, np.int64) >> 8, 0, 255)
-        return Image.fromarray(deep.astype(np.uint8))
+        deep = np.asarray(image) >> 8  # in its own type: a wider one would take a gigabyte
+        return Image.fromarray(np.clip(deep, 0, 255).astype(np.uint8))
     if image.has_transparency_data:
         return image if image.mode in {"LA", "RGBA"} else image.convert("RGBA")
     return image if image.mode in _BANDS else image.convert("RGB")

@@ -207,6 +207,7 @@ def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path: Path, number: sign
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509  # as if not under nohup
     )
     try:
         wait_until(lambda: "Ready to accept" in "".join(p.read_text() for p in tmp_path.glob("*/redis.log")), "Redis")
@@ -413,6 +414,13 @@ def test_wrong_settings_are_one_message(command: Sequence[str], records: Path, t
     )
     assert_refused(done, "http.port", "limits.batch_records", "redis.no_such")
     assert "zqsecret" not in done.stderr
+
+
+def test_batch_goes_through_a_file_of_which_no_line_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("anna,paris\n" * 3_000)
+    done = dedup("batch", tmp_path / "people.csv", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "out/dead_letters.jsonl").read_bytes().splitlines()) == 3_000
 
 
 def test_batch_says_what_it_cannot_read_or_write(records: Path, tmp_path: Path) -> None:
