@@ -23,12 +23,13 @@ from consumer.loop import Loop
 from consumer.ports import ClusterStore
 from consumer.profile import Profile, load_profile
 from consumer.records import Outgoing
+from consumer.sections import MESSAGE_MAX_BYTES
 from consumer.settings import Settings
 from consumer.wiring import build_encoders, build_match_stage, limits
 
 _CHUNK_RECORDS = 2048
 """Lines in flight: enough for full batches, few enough that memory does not grow with the file."""
-_LINE_HEADER = "line"
+_LINE_HEADER, _WHY_HEADER = "line", "why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,10 @@ class MemoryPipeline:
         """Why input lines were rejected since the last call."""
         letters = [m for topic in self.dead_letter_topics for m in self.broker.drain(topic)]
         return [
-            {"line": int(m.headers[_LINE_HEADER]), "reason": m.headers["dedup-reason"].decode()}
+            {
+                "line": int(m.headers[_LINE_HEADER]),
+                "reason": m.headers.get(_WHY_HEADER, m.headers["dedup-reason"]).decode(),
+            }
             for m in letters
             if _LINE_HEADER in m.headers
         ]
@@ -202,7 +206,11 @@ def chunks(source: Path, topic: str, progress: Callable[[int], None]) -> Iterato
             continue
         key, record_id = _key(line, number)
         headers = {_LINE_HEADER: str(number).encode()}
-        chunk[number] = Outgoing(topic, key, line, headers, None, started_ms + number), record_id
+        fits = len(line) <= MESSAGE_MAX_BYTES
+        if not fits:  # as no topic takes it; decoding rejects what is in its place
+            headers[_WHY_HEADER] = f"larger than {MESSAGE_MAX_BYTES // 1024**2} MiB".encode()
+        message = Outgoing(topic, key, line if fits else b"", headers, None, started_ms + number)
+        chunk[number] = message, record_id
         if len(chunk) == _CHUNK_RECORDS:
             yield chunk
             chunk = {}

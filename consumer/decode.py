@@ -51,7 +51,7 @@ def decode(message: Message, profile: Profile) -> Record | Erasure:
         raise RejectedError("the value's id differs from the message key")
     fields = {}
     for name, spec in profile.fields.items():
-        value = _read_field(name, spec, content.get(name))
+        value = read_field(name, spec, content.get(name))
         if value is not None:
             fields[name] = value
     return Record(
@@ -88,7 +88,8 @@ def parse_object(value: bytes) -> Mapping[str, object]:
     return content
 
 
-def _read_field(name: str, spec: FieldSpec, value: object) -> FieldValue | None:
+def read_field(name: str, spec: FieldSpec, value: object) -> FieldValue | None:
+    """A value of a JSON object as encoders take it; None where it is missing or empty. Raises RejectedError."""
     if value is None:
         return None
     if spec.type == "date":

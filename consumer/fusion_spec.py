@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from consumer.strict import Strict
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+class _Spec(Strict):
     duplicate: float
     possible: float
     min_evidence: Annotated[float, Field(ge=0, le=1)]
@@ -21,10 +21,8 @@ class _Spec(BaseModel):
         return self
 
 
-class CrowdingSpec(BaseModel):
+class CrowdingSpec(Strict):
     """How a threshold follows what is usual: the score of pairs that are rarely duplicates, a record's farthest candidates."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     usual: Annotated[float, Field(ge=0, lt=1)]
     """The mean of those scores where the thresholds are right as they stand."""

@@ -1,8 +1,7 @@
 """Settings → the indexes of a deployment: empty ones, those of snapshots, and those kept for others."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from consumer.adapters import kafka_topics
@@ -19,6 +18,8 @@ from consumer.profile import Profile
 from consumer.settings import Settings
 from consumer.standby import Standby, StandbyLoop, StandbySettings
 
+SPOOL = "spool"
+"""In `state.directory`: where snapshots are on their way to and from an object store."""
 _HOUR_SECONDS = 3600
 
 
@@ -58,7 +59,7 @@ def build_snapshots(
         return DiskSnapshots(settings.state.directory / profile.name, files)
     if url.startswith("file://"):
         return DiskSnapshots(Path(url.removeprefix("file://")) / profile.name, files)
-    return ObjectSnapshots(f"{url.rstrip('/')}/{profile.name}", settings.state.directory / "spool", files)
+    return ObjectSnapshots(f"{url.rstrip('/')}/{profile.name}", settings.state.directory / SPOOL, files)
 
 
 def _max_age_seconds(settings: Settings) -> float:
@@ -108,20 +109,15 @@ class Indexes:
         """For the match stage."""
         return self._written if self._kept is None else self._kept
 
-    @contextmanager
-    def taking(self, partitions: Iterable[int]) -> Iterator[None]:
-        """While the match stage takes these over: where that fails, they are kept on."""
-        try:
-            yield
-        except BaseException:
-            if self._kept is not None:
-                self._kept.returned(partitions)
-            raise
-
-    def released(self, partition: int, *, lost: bool) -> None:
-        """The match stage has let a partition go."""
+    def given_back(self, partitions: Iterable[int]) -> None:
+        """The match stage did not take these over after all: they are kept on."""
         if self._kept is not None:
-            self._kept.released(partition, lost=lost)
+            self._kept.given_back(partitions)
+
+    def released(self, partition: int, *, saved: bool) -> None:
+        """The match stage has let a partition go, with a snapshot or without one."""
+        if self._kept is not None:
+            self._kept.released(partition, saved=saved)
 
     def close(self) -> None:
         """Finish the snapshots that are under way."""

@@ -82,9 +82,14 @@ def look(kept: Kept, decided: int, limit: int, store: ClusterStore, read: Callab
         known = store.known(scope, list({record_id for row in theirs for record_id in row.records}))
         current = {row.position: row for row in theirs if is_current(row, known)}
         rows[scope] = list(current.values())
-        certain = [r.position.offset for r in theirs if isinstance(r.item, Vector) or r.position in current]
-        applied[scope] = max(certain, default=-1)
+        # an erasure of what no index has may have passed the scope by: its owner had other batches
+        certain = [r for r in theirs if isinstance(r.item, Vector) or (r.position in current and _has(kept, scope, r))]
+        applied[scope] = max((row.position.offset for row in certain), default=-1)
     return Advance(batch, rows, applied)
+
+
+def _has(kept: Kept, scope: str, row: Row) -> bool:
+    return scope in kept.indexes and any(record_id in kept.indexes[scope] for record_id in row.records)
 
 
 def advance(kept: Kept, step: Advance, new_index: Callable[[], VectorIndex], now: float) -> None:

@@ -8,7 +8,7 @@ offset that the group committed with it.
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -18,6 +18,7 @@ from consumer.decisions import Decisions
 from consumer.denial import denials
 from consumer.errors import RejectedError
 from consumer.fusion import Fusion
+from consumer.late import Before, said_again
 from consumer.loop import Result
 from consumer.match_settings import MatchSettings
 from consumer.metrics import METRICS
@@ -31,6 +32,7 @@ from consumer.records import (
     Erasure,
     Match,
     Message,
+    OutboxEntry,
     Position,
     Rejected,
     Tick,
@@ -95,9 +97,13 @@ class MatchStage:
         """Take a partition over and return the offset to read from: see `Ownership.take`."""
         return self._owned.take(partition, high_watermark)
 
-    def revoked(self, partition: int, *, lost: bool) -> None:
-        """Let a partition go; with a snapshot, unless it was lost to another owner already."""
-        self._owned.release(partition, lost=lost)
+    def given_back(self, partitions: Iterable[int]) -> None:
+        """They were not taken over after all: for one of them `assigned` failed."""
+        self._owned.give_back(partitions)
+
+    def revoked(self, partition: int, *, lost: bool) -> bool:
+        """Let a partition go; with a snapshot, unless it was lost to another owner already. True where one was made."""
+        return self._owned.release(partition, lost=lost)
 
     def ready(self) -> bool:
         """True once the indexes hold what was there when their partitions were assigned."""
@@ -174,9 +180,7 @@ class MatchStage:
                 if scope.owed >= 0:
                     self._store.acknowledge(scope.name, owned.epoch, scope.owed)
                     scope.owed, scope.dirty = -1, scope.owes_more
-            overdue = owned.erased_ms is not None and now - owned.erased_ms >= self._settings.erased_snapshot_ms
-            if overdue or owned.since_snapshot >= self._settings.snapshot_records:
-                self._owned.snapshot(owned)
+        self._owned.save_what_is_due(now)
         latency = METRICS.latency_seconds.labels(STAGE)
         for ingested_ms in self._ingested_ms:
             latency.observe(max(0, now - ingested_ms) / 1000)
@@ -224,7 +228,9 @@ class MatchStage:
             if block_of(live[0]) > scope.applied // BLOCK_OFFSETS:  # once a block, however it is batched
                 beliefs.whitening = renewed(beliefs.whitening, scope.index, self._spans)
             matches = match_rows(fresh, scope.index, self._fusion, beliefs, self._settings.neighbours)
-        self._apply(owned, scope, fresh, matches, beliefs, live[-1].position.offset, denied)
+        before = Before(scope.name, self._settings.fingerprint, known, scope.index)
+        back = [*denials(denied), *said_again(live, fresh, before)]
+        self._apply(owned, scope, fresh, matches, beliefs, live[-1].position.offset, back)
         scope.beliefs = beliefs
         with step(STAGE, "index").time():
             bring_up_to_date(scope.index, fresh)
@@ -240,18 +246,18 @@ class MatchStage:
         matches: Sequence[Sequence[Match]],
         beliefs: Beliefs,
         offset: int,
-        denied: Sequence[Row],
+        back: Sequence[OutboxEntry],
     ) -> None:
         """Turn matches into changes and write them. Rows may be empty: the offset still counts as applied.
 
-        The topic is told to lose what was denied.
+        `back` is what the vectors topic is told beside what was decided.
         """
         decision = self._decisions.make(scope.name, rows, matches, scope.index, self._fusion.layout.dim)
         scope.waiting = decision.waiting
         with METRICS.step_seconds.labels(STAGE, "apply").time():
             scope.in_doubt = True
             learnt = beliefs.pack() if beliefs.rows > scope.beliefs.rows else None
-            outbox = [*decision.update.outbox, *denials(denied)]
+            outbox = [*decision.update.outbox, *back]
             common = None if beliefs.whitening is scope.beliefs.whitening else beliefs.whitening.pack()
             update = replace(decision.update, beliefs=learnt, whitening=common, outbox=outbox)
             applied = self._store.apply(scope.name, owned.number, owned.epoch, offset, update, scope.applied)

@@ -48,5 +48,5 @@ class OwnedPartition:
     """What `told` will be once the last result is delivered."""
     since_snapshot: int = 0
     erased_ms: int | None = None
-    """When a record was erased that the last snapshot may hold, the first since then."""
+    """When a record was erased that the last snapshot may hold, the first since then; or that one could not be written."""
     scopes: dict[str, OwnedScope] = field(default_factory=dict)

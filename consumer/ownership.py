@@ -1,6 +1,6 @@
 """The partitions of one matcher: taken over with what a snapshot and the store know of them, and let go with a snapshot."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -74,14 +74,20 @@ class Ownership:
         _log.info("assigned", partition=partition, epoch=epoch, start=owned.next_offset, end=high_watermark)
         return owned.next_offset
 
-    def release(self, partition: int, *, lost: bool) -> None:
-        """Let a partition go; with a snapshot, unless it was lost to another owner already."""
+    def give_back(self, partitions: Iterable[int]) -> None:
+        """They were not taken over after all, though some of them may have been by `take`."""
+        for partition in partitions:
+            self.partitions.pop(partition, None)
+        count_owned(self.partitions.values())
+
+    def release(self, partition: int, *, lost: bool) -> bool:
+        """Let a partition go; with a snapshot, unless it was lost to another owner already. True where one was made."""
         owned = self.partitions.pop(partition, None)
+        saved = owned is not None and not lost and self.snapshot(owned)
         if owned is not None:
-            if not lost:
-                self.snapshot(owned)
             count_released(partition, lost=lost)
         count_owned(self.partitions.values())
+        return saved
 
     def confirm(self) -> None:
         """Raises FencedError when another matcher took one of the partitions over."""
@@ -114,21 +120,32 @@ class Ownership:
         scope.dirty = True  # what was written after all has left its events
         scope.in_doubt = False
 
-    def snapshot(self, owned: OwnedPartition) -> None:
-        """Write one, unless the store is behind the indexes."""
+    def save_what_is_due(self, now_ms: int) -> None:
+        """Snapshots after so many messages, so long after an erasure, and so long after one that could not be written."""
+        for partition in self._snapshots.unsaved():
+            if (owned := self.partitions.get(partition)) is not None and owned.erased_ms is None:
+                owned.erased_ms = now_ms
+        for owned in self.partitions.values():
+            overdue = owned.erased_ms is not None and now_ms - owned.erased_ms >= self._settings.erased_snapshot_ms
+            if overdue or owned.since_snapshot >= self._settings.snapshot_records:
+                self.snapshot(owned)
+
+    def snapshot(self, owned: OwnedPartition) -> bool:
+        """Write one, unless the store is behind the indexes; then False."""
         try:
             behind = any(self._store.applied(s.name, owned.number) < s.applied for s in owned.scopes.values())
         except StoreError as error:
             _log.warning("no snapshot", partition=owned.number, reason=str(error))
-            return
+            return False
         if behind:  # it lost writes: a replay beside it left out what it no longer knew
             _log.warning("no snapshot", partition=owned.number, reason="the store is older than the index")
-            return
+            return False
         scopes = {s.name: (s.index, s.applied) for s in owned.scopes.values()}
         # not behind what was not told yet: the dead letters of it are nowhere else
         offset = min(owned.next_offset, owned.told)
         self._snapshots.save(owned.number, self._settings.fingerprint, offset, scopes)
         owned.since_snapshot, owned.erased_ms = 0, None
+        return True
 
     def _beliefs(self, scope: str) -> Beliefs:
         packed, common = self._store.beliefs(scope)

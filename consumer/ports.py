@@ -235,6 +235,12 @@ class SnapshotStore(Protocol):
     ) -> None:
         """Write a snapshot whole or not at all. Per scope: its index and the last offset applied to the store."""
 
+    def unsaved(self) -> Collection[int]:
+        """Partitions for which another snapshot is due: one could not be written, or what is in place holds an erased record.
+
+        Each is told once.
+        """
+
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
         """The newest snapshot that can be trusted, else None, saying why in the log.
 

@@ -1,29 +1,21 @@
 """A profile: for one kind of record, its fields, the modality each feeds, the encoders, and how they are fused."""
 
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from consumer.errors import SettingsError
 from consumer.fusion_spec import FusionSpec, LearnedSpec, WeightedSpec
 from consumer.quality import QualitySpec
+from consumer.strict import NOT_YAML, Strict, describe_faults, read_yaml
 
 BUILT_IN = ("signup", "listing")
-_NAME = re.compile(r"[a-z0-9_.]{1,64}")
-NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
-"""What PyYAML raises for text that is none: a date that is none, `!!timestamp x`, a thousand brackets."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class FieldSpec(_Frozen):
+class FieldSpec(Strict):
     """How one key of the input JSON is read."""
 
     type: Literal["text", "number", "date", "timestamps", "image", "uri"]
@@ -38,7 +30,7 @@ class FieldSpec(_Frozen):
         return self
 
 
-class _Modality(_Frozen):
+class _Modality(Strict):
     weight: Annotated[float, Field(gt=0)]
     """Share of the fused score; only the ratios between modalities matter."""
     fields: Annotated[Sequence[str], Field(min_length=1)]
@@ -150,7 +142,7 @@ _READABLE = {
 """Types of fields by encoder; of others it would make nothing, without a word."""
 
 
-class Profile(_Frozen):
+class Profile(Strict):
     """One kind of record. The order of `modalities` is the order of their blocks in a vector."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -248,23 +240,10 @@ def load_profile(name_or_path: str) -> Profile:
                 f"profile {name_or_path!r} is neither built in ({', '.join(BUILT_IN)}) nor a readable file: {error}"
             ) from error
     try:
-        content = yaml.safe_load(text)
+        content = read_yaml(text)
     except NOT_YAML as error:
         raise SettingsError(f"profile {name_or_path}: not YAML: {error}") from error
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
         raise SettingsError(describe_faults(f"profile {name_or_path}", error)) from error
-
-
-def describe_faults(what: str, error: ValidationError) -> str:
-    """All faults of a pydantic error, one a line, without the values (they may be secrets).
-
-    A name that does not look like one is left out too: `key:secret`, without a blank, is a name to YAML.
-    """
-    lines = [f"  {_place(fault['loc']) or '(whole)'}: {fault['msg']}" for fault in error.errors()]
-    return "\n".join([f"{what}:", *lines])
-
-
-def _place(names: Sequence[int | str]) -> str:
-    return ".".join(str(name) if _NAME.fullmatch(str(name)) else "…" for name in names)

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from consumer.records import FieldValue, Picture, Record
+from consumer.strict import Strict
 from consumer.times import moment
 
 _DAY_MS = 24 * 3600 * 1000
 _Positive = Annotated[float, Field(gt=0)]
 
 
-class _Signal(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+class _Signal(Strict):
     weight: _Positive = 1.0
     """Share of the quality; only the ratios between signals matter."""
 
@@ -61,10 +60,8 @@ class Amount(_Signal):
     half: _Positive
 
 
-class QualitySpec(BaseModel):
+class QualitySpec(Strict):
     """The signals of a profile. Without any, every record has quality 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     completeness: Completeness | None = None
     recency: Recency | None = None

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
+
+from consumer.strict import Strict
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -16,11 +18,7 @@ DEAD_LETTER_ROOM_BYTES = 32 * 1024
 """Beyond that, for the headers of a dead letter."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KafkaSettings(_Frozen):
+class KafkaSettings(Strict):
     """The brokers, and the names this deployment uses on them."""
 
     bootstrap_servers: str = Field(default="", description="Brokers, `host:port[,host:port]`. Required by `dedup run`.")
@@ -85,7 +83,7 @@ class KafkaSettings(_Frozen):
         return {"bootstrap.servers": self.bootstrap_servers, **given}
 
 
-class TopicSettings(_Frozen):
+class TopicSettings(Strict):
     """Topics, and how they are made where they are missing."""
 
     create: bool = Field(default=True, description="Make missing topics at start.")
@@ -112,7 +110,7 @@ class TopicSettings(_Frozen):
     possible: str = Field(default="possible-duplicates", description="Pairs for a person to decide.")
 
 
-class RedisSettings(_Frozen):
+class RedisSettings(Strict):
     """Where assignments, clusters, evidence and the outbox live."""
 
     url: SecretStr = Field(
@@ -125,7 +123,7 @@ class RedisSettings(_Frozen):
     timeout_seconds: PositiveFloat = Field(default=5.0, description="To connect, and for an answer.")
 
 
-class ModelSettings(_Frozen):
+class ModelSettings(Strict):
     """The encoders."""
 
     directory: Path | None = Field(
@@ -147,7 +145,7 @@ class ModelSettings(_Frozen):
     )
 
 
-class ImageSettings(_Frozen):
+class ImageSettings(Strict):
     """Pictures that records name by an address."""
 
     allow: list[str] = Field(
@@ -167,7 +165,7 @@ class ImageSettings(_Frozen):
     )
 
 
-class IndexSettings(_Frozen):
+class IndexSettings(Strict):
     """Candidate search."""
 
     neighbours: Positive = Field(default=20, description="k: candidates scored per record.")
@@ -187,7 +185,7 @@ class IndexSettings(_Frozen):
     )
 
 
-class MatchingSettings(_Frozen):
+class MatchingSettings(Strict):
     """Decisions."""
 
     fusion: str | None = Field(
@@ -224,7 +222,7 @@ class MatchingSettings(_Frozen):
     )
 
 
-class PrivacySettings(_Frozen):
+class PrivacySettings(Strict):
     """Secrets of this deployment."""
 
     key: SecretStr = Field(
@@ -249,7 +247,7 @@ class PrivacySettings(_Frozen):
         return hashlib.sha256(self.rotation_key.get_secret_value().encode()).digest()
 
 
-class LimitSettings(_Frozen):
+class LimitSettings(Strict):
     """How much at once, and how much is put up with."""
 
     batch_records: Positive = Field(default=256, description="Messages in a batch, at most.")
@@ -261,7 +259,7 @@ class LimitSettings(_Frozen):
     )
 
 
-class StateSettings(_Frozen):
+class StateSettings(Strict):
     """Snapshots of the indexes, and indexes kept for others."""
 
     directory: Path = Field(
@@ -295,14 +293,14 @@ class StateSettings(_Frozen):
         return value
 
 
-class HttpSettings(_Frozen):
+class HttpSettings(Strict):
     """Metrics and health."""
 
     host: str = Field(default="0.0.0.0", description="Address of `/metrics`, `/livez`, `/readyz`.")  # noqa: S104  # pods are scraped from outside
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=9464, description="Port; 0: any free one.")
 
 
-class LogSettings(_Frozen):
+class LogSettings(Strict):
     """Logs, to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level shown.")

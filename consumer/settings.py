@@ -4,6 +4,7 @@ Two underscores separate levels: `DEDUP_KAFKA__BOOTSTRAP_SERVERS`. All faults ar
 `SecretStr`, so that printing a tree never shows one. The groups are in `consumer.sections`.
 """
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,6 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as EnvironmentSettingsError
 
 from consumer.errors import SettingsError
-from consumer.profile import NOT_YAML, describe_faults
 from consumer.sections import (
     HttpSettings,
     ImageSettings,
@@ -35,6 +35,7 @@ from consumer.sections import (
     StateSettings,
     TopicSettings,
 )
+from consumer.strict import NOT_YAML, RepeatedNameError, describe_faults, read_yaml
 
 _PREFIX = "DEDUP_"
 
@@ -111,12 +112,14 @@ def _mistaken(environment: Mapping[str, str]) -> list[str]:
         section, two, key = name.upper().removeprefix(_PREFIX).partition("__")
         if not name.upper().startswith(_PREFIX):
             continue
-        if two and section not in sections:
+        if two and not hasattr(sections.get(section), "model_fields"):
             faults.append(f"  {name}: there is no section {section.lower()}")
         elif not two and not value.startswith("tcp://"):
             section, _, key = section.partition("_")
             if key.lower() in getattr(sections.get(section), "model_fields", ()):
                 faults.append(f"  {name}: two underscores separate levels, {_PREFIX}{section}__{key}")
+            elif not key and section not in sections and difflib.get_close_matches(section, sections, cutoff=0.8):
+                faults.append(f"  {name}: there is no such setting")
     return faults
 
 
@@ -140,12 +143,14 @@ def _read_file(config: Path | None) -> dict[str, Any]:
     if config is None:
         return {}
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = read_yaml(config.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         # nothing of the file itself: what stands there may be a secret
         mark = error.problem_mark or error.context_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SettingsError(f"settings file {config} is not YAML{place}") from None
+        # one of ours says what is wrong, and quotes nothing
+        why = f": {error.problem}" if isinstance(error, RepeatedNameError) else ""
+        raise SettingsError(f"settings file {config} is not YAML{place}{why}") from None
     except OSError as error:
         raise SettingsError(f"settings file {config} cannot be read: {error}") from error
     except NOT_YAML:  # also what is not UTF-8

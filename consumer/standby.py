@@ -6,7 +6,7 @@ the matcher lets go is kept on, so a partition is in memory once.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -66,6 +66,7 @@ class Standby:
         self._owned: set[int] = set()
         self._lent: dict[int, Kept] = {}
         self._saved: dict[int, Kept] = {}
+        self._unsaved: list[int] = []
 
     # the matcher's thread
 
@@ -76,6 +77,8 @@ class Standby:
             kept = self._kept.pop(partition, None)
             if kept is not None and self._is_fit(kept, fingerprint, applied):
                 self._lent[partition] = kept
+                if kept.erased is not None and self._settings.save_records is not None:
+                    self._unsaved.append(partition)
                 _log.info("standby handed over", partition=partition, offset=kept.offset, scopes=len(kept.indexes))
                 return Snapshot(kept.offset, kept.indexes)
         if kept is not None:
@@ -91,7 +94,15 @@ class Standby:
         with self._lock:
             self._saved[partition] = Kept(offset, indexes, applied, self._now())
 
-    def returned(self, partitions: Iterable[int]) -> None:
+    def unsaved(self) -> Collection[int]:
+        with self._lock:
+            due, self._unsaved = [*self._unsaved, *self._snapshots.unsaved()], []
+            for partition in due:
+                if (kept := self._kept.get(partition)) is not None and kept.erased is None:
+                    kept.erased = self._now()
+        return due
+
+    def given_back(self, partitions: Iterable[int]) -> None:
         """Partitions that `load` was called for were not taken over after all; what was handed over was not touched."""
         with self._lock:
             for partition in partitions:
@@ -99,14 +110,14 @@ class Standby:
                 if (lent := self._lent.pop(partition, None)) is not None:
                     self._kept[partition] = lent
 
-    def released(self, partition: int, *, lost: bool) -> None:
-        """The matcher has let a partition go, its index just `save`d; or lost it, and nothing is known of its index."""
+    def released(self, partition: int, *, saved: bool) -> None:
+        """The matcher has let a partition go, its index just `save`d; or not, and nothing is known of its index."""
         with self._lock:
             self._owned.discard(partition)
             self._lent.pop(partition, None)
-            saved = self._saved.pop(partition, None)
-            if saved is not None and not lost:
-                self._kept[partition] = saved
+            kept = self._saved.pop(partition, None)
+            if kept is not None and saved:
+                self._kept[partition] = kept
 
     def ready(self) -> bool:
         """True once every partition of others was caught up with."""

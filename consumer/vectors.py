@@ -76,16 +76,17 @@ def pack_verdict(verdict: Verdict, topic: str, partition: int) -> Outgoing:
 
 def word_entry(verdict: Verdict, offset: int) -> OutboxEntry:
     """The message that carries a verdict, for the outbox of the matcher; `offset` is of the row that it follows from."""
-    sent = pack_verdict(verdict, "", 0)
-    value = msgpack.packb([sent.key, sent.value, dict(sent.headers), sent.timestamp_ms])
-    return OutboxEntry("words", "", value, offset)
+    return _entry(pack_verdict(verdict, "", 0), offset)
 
 
 def erasure_entry(erasure: Erasure, offset: int) -> OutboxEntry:
     """The null value by which the topic loses a record, for the outbox of the matcher; `offset` as in `word_entry`."""
-    sent = pack_erasure(erasure, "", 0)
-    value = msgpack.packb([sent.key, None, dict(sent.headers), sent.timestamp_ms])
-    return OutboxEntry("words", "", value, offset)
+    return _entry(pack_erasure(erasure, "", 0), offset)
+
+
+def vector_entry(vector: Vector, offset: int) -> OutboxEntry:
+    """The message that carries a vector, for the outbox of the matcher; `offset` as in `word_entry`."""
+    return _entry(pack_vector(vector, "", 0), offset)
 
 
 def word_message(entry: OutboxEntry, topic: str, partition: int) -> Outgoing:
@@ -136,6 +137,11 @@ def unpack(message: Message, fingerprint: str, dim: int) -> Vector | Erasure | V
         )
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, msgpack.UnpackException) as error:
         raise RejectedError(f"not a vector: {type(error).__name__}") from None
+
+
+def _entry(sent: Outgoing, offset: int) -> OutboxEntry:
+    value = msgpack.packb([sent.key, sent.value, dict(sent.headers), sent.timestamp_ms])
+    return OutboxEntry("words", "", value, offset)
 
 
 def _headers(source: Position, ingested_ms: int) -> dict[str, bytes]:

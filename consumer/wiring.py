@@ -84,7 +84,9 @@ def build_encoders(settings: Settings, profile: Profile, base: Path | None = Non
         provider = encoder.provider if isinstance(encoder, Model) else "numpy"
         METRICS.model.labels(name, modality.encoder, provider).set(1)
         if isinstance(encoder, Model):
-            METRICS.fell_back.labels(name).set(provider == CPU and _asks_for_more(settings))
+            METRICS.fell_back.labels(name).set(
+                provider == CPU and bool(encoder.passed_over) and _asks_for_more(settings)
+            )
     made = EncoderSet(profile, encoders, _rotation(settings, encoders))
     METRICS.build.labels(metadata.version("dedup-consumer"), profile.name, made.fingerprint).set(1)
     return made

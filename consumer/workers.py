@@ -72,13 +72,17 @@ def match_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event
     def assigned(partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         inventory.require_whole()
         stage.mint_with(inventory.generation())
-        with indexes.taking(number for _, number in partitions):
-            return {(topic, n): stage.assigned(n, source.high_watermark(topic, n)) for _, n in partitions}
+        numbers = [number for _, number in partitions]
+        try:
+            return {(topic, n): stage.assigned(n, source.high_watermark(topic, n)) for n in numbers}
+        except BaseException:  # all or none: what the source does not hold, nobody would tell us to let go
+            stage.given_back(numbers)
+            indexes.given_back(numbers)
+            raise
 
     def revoked(partitions: Sequence[Partition], lost: bool) -> None:  # the source's callback
         for _, number in partitions:
-            stage.revoked(number, lost=lost)
-            indexes.released(number, lost=lost)
+            indexes.released(number, saved=stage.revoked(number, lost=lost))
 
     # A consumer that is left unclosed, because something after it was refused, hangs the interpreter at its end.
     source = KafkaSource(settings.kafka.consumer_properties, group, [topic], assigned, revoked)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consumer.adapters.behaviour_encoder import FEATURES, GAP, HABIT, BehaviourEncoder, times_of
+from consumer.profile import FieldSpec
 from export import choice, linear, own_records, spec
 from export.errors import ExportError
 from export.graph import OPSET, STORED
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Fit, measure, write. Raises ExportError, with nothing written, when the fixed encoder does as well."""
     encoder = BehaviourEncoder(arguments.field)
-    records = own_records.read(arguments.data)
+    records = own_records.read(arguments.data, {arguments.field: FieldSpec(type="timestamps")})
     whose = own_records.persons(arguments.truth, records)
     fit_rows, check_rows = own_records.split(len(records), whose, arguments.seed)
     weights = fit(encoder, [records[row] for row in fit_rows], arguments.dim)

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from export import parity
+from export.arguments import folder_name, positive
 from export.errors import ExportError
 from export.graph import FOR_GPUS, STORED, Variants
 from export.parity import Feed, Item, Parity, Reference
@@ -63,7 +64,7 @@ class Chosen:
 
 def add_arguments(parser: argparse.ArgumentParser, variants: Variants) -> None:
     """What every exporter is asked: a name, a place, and the floors."""
-    parser.add_argument("--name", required=True, help="name of the encoder and of its folder")
+    parser.add_argument("--name", type=folder_name, required=True, help="name of the encoder and of its folder")
     parser.add_argument("--out", type=Path, default=Path("models/onnx"), help="folder that the encoder's folder is in")
     parser.add_argument(
         "--variant",
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser, variants: Variants) -> None:
         default="auto",
         help="auto: the closest to the source that fits --max-bytes; fp16-compute is for GPUs and has to be asked for",
     )
-    parser.add_argument("--max-bytes", type=int, default=25_000_000)
+    parser.add_argument("--max-bytes", type=positive, default=25_000_000)
     parser.add_argument("--min-cosine", type=float, default=0.99, help="floor of the mean cosine with the source")
     parser.add_argument("--min-neighbours", type=float, default=0.9, help="floor of the agreement of the ten nearest")
     parser.add_argument("--max-batch-difference", type=float, default=1e-4, help="of a row alone and in a batch")

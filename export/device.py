@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consumer.adapters.device_encoder import BROWSER, SYSTEM, DeviceEncoder
+from consumer.profile import FieldSpec
 from export import choice, linear, own_records, spec
 from export.errors import ExportError
 from export.graph import OPSET, STORED
@@ -45,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Fit, measure, write. Raises ExportError, with nothing written, when it is worse than the fixed encoder."""
     encoder = DeviceEncoder(arguments.browser, arguments.system)
-    records = own_records.read(arguments.data)
+    records = own_records.read(
+        arguments.data, dict.fromkeys((arguments.browser, arguments.system), FieldSpec(type="text"))
+    )
     whose = own_records.persons(arguments.truth, records)
     fit_rows, check_rows = own_records.split(len(records), whose, arguments.seed)
     families, present = encoder.features([records[row] for row in fit_rows])

@@ -26,6 +26,7 @@ from consumer.settings import Settings, load_settings
 from consumer.wiring import build_encoders
 from export import additive, decider_graph, left_out, pair_sets, spec
 from export.additive import Additive
+from export.arguments import folder_name
 from export.errors import ExportError
 from export.pair_sets import PairSet
 
@@ -94,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kind", choices=("additive", "neuron"), default="additive", help="neuron: a weight a modality"
     )
     parser.add_argument("--ridge", type=float, default=1.0, help="penalty on large coefficients")
-    parser.add_argument("--name", required=True, help="of the new folder")
+    parser.add_argument("--name", type=folder_name, required=True, help="of the new folder")
     parser.add_argument("--out", type=Path, default=Path("models/onnx"))
     parser.add_argument("--licence", default="Apache-2.0", help="terms of the folder")
 

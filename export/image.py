@@ -13,6 +13,7 @@ import torch
 
 from consumer.adapters.pixels import Pixels, pixels
 from export import choice, origin, projection, samples, spec
+from export.arguments import natural, positive
 from export.errors import ExportError
 from export.graph import FOR_GPUS, OPSET, STORED
 from export.parity import Reference
@@ -35,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--source", help="what the model is known as; needed with a folder")
     parser.add_argument("--licence", help="SPDX identifier of the model's licence; needed where its card has none")
-    parser.add_argument("--dim", type=int, default=128, help="of the PCA; 0: the model's own")
+    parser.add_argument("--dim", type=natural, default=128, help="of the PCA; 0: the model's own")
     parser.add_argument(
         "--pooling", choices=POOLINGS, help="of a transformer's tokens; default: mean for ViT-MAE, else cls"
     )
     parser.add_argument("--photos", type=Path, help="folder of pictures to fit and check on; default: drawn ones")
-    parser.add_argument("--fit-images", type=int, default=1_000)
-    parser.add_argument("--check-images", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--fit-images", type=positive, default=1_000)
+    parser.add_argument("--check-images", type=positive, default=200)
+    parser.add_argument("--seed", type=natural, default=7)
     parser.add_argument(
         "--min-file-cosine",
         type=float,

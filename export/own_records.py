@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,17 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
+from consumer.decode import read_field
+from consumer.errors import RejectedError
+from consumer.profile import FieldSpec
+from export.arguments import natural
 from export.errors import ExportError
 from export.projection import Floats
 
 HELD_OUT = 5
 """One record, or person, in so many is kept from the fit."""
+MOST = 4_000
+"""Records that are kept, since all their pairs are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class Gain:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="records, a JSON object a line, as they are sent")
     parser.add_argument("--truth", type=Path, help="CSV with id and cluster_id, to measure what the fit is worth")
-    parser.add_argument("--dim", type=int, default=0, help="of a PCA of what is fitted; 0: none, which was better")
+    parser.add_argument("--dim", type=natural, default=0, help="of a PCA of what is fitted; 0: none, which was better")
     parser.add_argument("--licence", default="not stated", help="terms of the folder: the data is yours")
     parser.add_argument(
         "--min-gain",
@@ -51,11 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="least gain of area under ROC over the fixed encoder, on unseen records",
     )
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=natural, default=7)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Every record of a JSONL file. Raises ExportError naming the line that is none."""
+def read(path: Path, fields: Mapping[str, FieldSpec]) -> list[dict[str, Any]]:
+    """The id and these fields of every record of a JSONL file, read as the service reads them.
+
+    Raises ExportError naming the line that is no such record.
+    """
     records = []
     try:
         with path.open(encoding="utf-8-sig") as lines:
@@ -65,7 +75,10 @@ def read(path: Path) -> list[dict[str, Any]]:
                 record = json.loads(line)
                 if not isinstance(record, dict):
                     raise ExportError(f"--data {path}, line {number}: no JSON object")
-                records.append(record)
+                read = {name: read_field(name, spec, record.get(name)) for name, spec in fields.items()}
+                records.append({"id": record.get("id"), **read})
+    except RejectedError as error:
+        raise ExportError(f"--data {path}, line {number}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"--data {path}: cannot be read: {error}") from error
     except ValueError as error:
@@ -89,11 +102,17 @@ def persons(path: Path | None, records: Sequence[Mapping[str, Any]]) -> list[str
 
 
 def split(count: int, whose: Sequence[str] | None, seed: int) -> tuple[list[int], list[int]]:
-    """Rows to fit on and rows to measure on; with `whose`, all of a person on one side."""
+    """Rows to fit on and rows to measure on, `MOST` at most; with `whose`, all of a person on one side."""
     owners = list(map(str, range(count))) if whose is None else list(whose)
-    drawn = sorted(set(owners))
+    rows = Counter(owners)
+    drawn = sorted(rows)
     Random(seed).shuffle(drawn)
-    kept = set(drawn[::HELD_OUT])
+    kept: set[str] = set()
+    measured = 0
+    for owner in drawn[::HELD_OUT]:
+        if measured + rows[owner] <= MOST:
+            measured += rows[owner]
+            kept.add(owner)
     return [row for row in range(count) if owners[row] not in kept], [
         row for row in range(count) if owners[row] in kept
     ]

@@ -13,6 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from export import choice, parity, projection, spec
+from export.arguments import natural, positive
 from export.errors import ExportError
 from export.exported import Exported, load
 from export.graph import PROJECTION, STORED, rename
@@ -28,13 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder made by export, of text, subword or image")
     parser.add_argument("--texts", type=Path, help="file with a text a line; for a model of text or subword")
     parser.add_argument("--photos", type=Path, help="folder of pictures; for a model of images")
-    parser.add_argument("--dim", type=int, required=True)
-    parser.add_argument("--fit", type=int, default=6_000, help="items to fit on, at most")
-    parser.add_argument("--check", type=int, default=600, help="other items to measure on, at most")
+    parser.add_argument("--dim", type=natural, required=True)
+    parser.add_argument("--fit", type=positive, default=6_000, help="items to fit on, at most")
+    parser.add_argument("--check", type=positive, default=600, help="other items to measure on, at most")
     parser.add_argument(
         "--min-retained", type=float, default=0.5, help="least share of the ten nearest that stay the ten nearest"
     )
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=natural, default=7)
     choice.add_arguments(parser, STORED)
 
 

@@ -20,6 +20,7 @@ from export.transforms import Picture, overlay
 SIDE = 192
 """Pixels along each edge of what training transforms: half as much again as the encoder sees."""
 
+_JPEG = {".jpg", ".jpeg"}
 _HELD_OUT = 4
 
 
@@ -40,7 +41,8 @@ def read(folder: Path) -> list[Photo]:
                 rows = [(row["id"], row["cluster_id"]) for row in csv.DictReader(file)]
             photos = [Photo((folder / "img" / f"{name}.jpg").read_bytes(), kind) for name, kind in rows]
         else:
-            photos = [Photo(path.read_bytes(), None) for path in sorted(folder.glob("**/*.jp*g"))]
+            files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _JPEG)
+            photos = [Photo(path.read_bytes(), None) for path in files]
     except (OSError, KeyError) as error:
         raise ExportError(f"{folder}: cannot be read ({error}); truth.csv names id and cluster_id") from error
     if not photos:

@@ -10,6 +10,7 @@ import onnx
 import torch
 
 from export import choice, corpus, origin, projection, samples, spec
+from export.arguments import natural, positive
 from export.choice import Chosen
 from export.graph import OPSET, VARIANTS
 from export.origin import Origin
@@ -33,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--source", help="what the model is known as; needed with a folder")
     parser.add_argument("--licence", help="SPDX identifier of the model's licence; needed where its card has none")
-    parser.add_argument("--dim", type=int, default=64, help="of the PCA; 0: the model's own")
+    parser.add_argument("--dim", type=natural, default=64, help="of the PCA; 0: the model's own")
     parser.add_argument("--pooling", choices=POOLINGS, help="default: what sentence-transformers wrote down, else mean")
-    parser.add_argument("--max-tokens", type=int, default=64, help="special tokens counted")
+    parser.add_argument("--max-tokens", type=positive, default=64, help="special tokens counted")
     parser.add_argument(
         "--texts", type=Path, help="file with a text a line, to fit and check on; default: generated ones"
     )
-    parser.add_argument("--fit-texts", type=int, default=6_000)
-    parser.add_argument("--check-texts", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--fit-texts", type=positive, default=6_000)
+    parser.add_argument("--check-texts", type=positive, default=600)
+    parser.add_argument("--seed", type=natural, default=7)
     choice.add_arguments(parser, VARIANTS)
 
 

@@ -16,6 +16,7 @@ import torch
 from consumer.adapters.onnx_session import CPU, Session
 from consumer.adapters.pixels import Pixels, pixels
 from export import choice, spec
+from export.arguments import natural, positive
 from export.discriminant import refit
 from export.errors import ExportError
 from export.evaluate.image import Report, judge, served
@@ -40,20 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder with truth.csv (id,cluster_id) and img/<id>.jpg; every fourth class is kept to judge by",
     )
-    parser.add_argument("--drawings", type=int, default=1_000, help="drawn pictures beside the photos")
-    parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--width", type=int, default=128, help="of the network; a multiple of 4")
-    parser.add_argument("--depth", type=int, default=4, help="blocks of the network")
-    parser.add_argument("--units", type=int, default=1_024, help="that look at a thumbnail in all its hangs")
-    parser.add_argument("--mae-steps", type=int, default=200, help="of pre-training as a masked autoencoder")
-    parser.add_argument("--first-steps", type=int, default=500, help="of tuning to copies, the transformer by itself")
-    parser.add_argument("--steps", type=int, default=350, help="of tuning to copies, all together")
-    parser.add_argument("--pairs", type=int, default=128, help="originals and copies per step of tuning")
-    parser.add_argument("--fit-pairs", type=int, default=4_096, help="copies that the last layer is fitted on")
-    parser.add_argument("--check-images", type=int, default=300)
-    parser.add_argument("--queries", type=int, default=100, help="photos per transform and strength to judge by")
+    parser.add_argument("--drawings", type=natural, default=1_000, help="drawn pictures beside the photos")
+    parser.add_argument("--dim", type=natural, default=128)
+    parser.add_argument("--width", type=positive, default=128, help="of the network; a multiple of 4")
+    parser.add_argument("--depth", type=positive, default=4, help="blocks of the network")
+    parser.add_argument("--units", type=positive, default=1_024, help="that look at a thumbnail in all its hangs")
+    parser.add_argument("--mae-steps", type=natural, default=200, help="of pre-training as a masked autoencoder")
+    parser.add_argument(
+        "--first-steps", type=positive, default=500, help="of tuning to copies, the transformer by itself"
+    )
+    parser.add_argument("--steps", type=positive, default=350, help="of tuning to copies, all together")
+    parser.add_argument("--pairs", type=positive, default=128, help="originals and copies per step of tuning")
+    parser.add_argument("--fit-pairs", type=positive, default=4_096, help="copies that the last layer is fitted on")
+    parser.add_argument("--check-images", type=positive, default=300)
+    parser.add_argument("--queries", type=positive, default=100, help="photos per transform and strength to judge by")
     parser.add_argument("--min-recall", type=float, default=0.5, help="floor, of all transforms, at 99 %% precision")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=natural, default=7)
     choice.add_arguments(parser, STORED)
     parser.set_defaults(max_batch_difference=1e-5)
 

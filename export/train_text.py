@@ -15,6 +15,7 @@ import onnxruntime
 from consumer.adapters.subword_encoder import padded
 from consumer.adapters.subword_tokens import IDS, MAX_IDS, REVISION, features
 from export import corpus, families, labelled, parity
+from export.arguments import folder_name, natural, positive
 from export.errors import ExportError
 from export.families import Family
 from export.labelled import LabelledSet
@@ -40,23 +41,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="folders with truth.csv (id,cluster_id) and signups.jsonl or listings.jsonl; none: generated pairs only",
     )
-    parser.add_argument("--name", required=True, help="name of the encoder and of its folder")
+    parser.add_argument("--name", type=folder_name, required=True, help="name of the encoder and of its folder")
     add_size(parser)
-    parser.add_argument("--check-texts", type=int, default=600)
+    parser.add_argument("--check-texts", type=positive, default=600)
     parser.add_argument("--min-cosine", type=float, default=0.99, help="floor of the mean cosine with the network")
     parser.add_argument("--min-found", type=float, default=0.9, help="floor of the share of typos that find their text")
-    parser.add_argument("--max-bytes", type=int, default=25_000_000)
+    parser.add_argument("--max-bytes", type=positive, default=25_000_000)
     parser.add_argument("--cross-domain-f1", type=float, help="mean of python -m export.evaluate text, for spec.json")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=natural, default=7)
     parser.add_argument("--out", type=Path, default=Path("models/onnx"))
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     """What the evaluation trains with too."""
-    parser.add_argument("--dim", type=int, default=184)
-    parser.add_argument("--families", type=int, default=10_000, help="generated families of four")
+    parser.add_argument("--dim", type=natural, default=184)
+    parser.add_argument("--families", type=positive, default=10_000, help="generated families of four")
     parser.add_argument("--people", type=float, default=families.PEOPLE, help="share of them that are of people")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=positive, default=600)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -5,29 +5,24 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from consumer.errors import SettingsError
-from consumer.profile import NOT_YAML, describe_faults
+from consumer.strict import NOT_YAML, Strict, describe_faults, read_yaml
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Arrivals = Literal["constant", "poisson"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Phase(_Frozen):
+class Phase(Strict):
     """So many messages a second, for so long."""
 
     rate: Positive
     seconds: Positive
 
 
-class Sweep(_Frozen):
+class Sweep(Strict):
     """Rates from `start`, each `factor` times the one before, until one is too much or `steps` are done."""
 
     start: Positive
@@ -36,7 +31,7 @@ class Sweep(_Frozen):
     seconds: Positive = 30
 
 
-class Mix(_Frozen):
+class Mix(Strict):
     """Shares of what is sent; they sum to 1. `image` is for profiles of listings."""
 
     new: Share = 0
@@ -60,7 +55,7 @@ class Mix(_Frozen):
         return self
 
 
-class Workload(_Frozen):
+class Workload(Strict):
     """One load test. Either `phases`, sent one after the other and measured as one, or a `sweep`."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
@@ -108,7 +103,7 @@ def load_workload(name_or_path: str, rate: float | None = None, seconds: float |
     """
     what = f"workload {name_or_path}"
     try:
-        content = yaml.safe_load(_text(name_or_path))
+        content = read_yaml(_text(name_or_path))
     except NOT_YAML as error:
         raise SettingsError(f"{what}: not YAML: {error}") from error
     try:

@@ -5,7 +5,7 @@ than new snapshots come, the newest of a partition replaces the one that waits.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import structlog
@@ -28,6 +28,8 @@ class Stages(Protocol):
     def discard(self, staged: Staged) -> None: ...
 
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None: ...
+
+    def unsaved(self) -> Collection[int]: ...
 
 
 class BackgroundSnapshots:
@@ -62,6 +64,9 @@ class BackgroundSnapshots:
         with self._changed:
             self._changed.wait_for(lambda: partition not in self._waiting and partition != self._busy)
         return self._store.load(partition, fingerprint, applied)
+
+    def unsaved(self) -> Collection[int]:
+        return self._store.unsaved()
 
     def close(self, seconds: float) -> None:
         """Finish what is under way, for so long; what is not in place then never was."""

@@ -6,14 +6,14 @@ A snapshot is written beside its final name, synced, and renamed, so that one wi
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 import orjson
 import structlog
 
-from consumer.adapters.snapshot_files import MANIFEST, SnapshotFiles, Staged, sync
+from consumer.adapters.snapshot_files import MANIFEST, Failures, SnapshotFiles, Staged, sync
 from consumer.errors import SnapshotError
 from consumer.metrics import METRICS
 from consumer.ports import Snapshot, VectorIndex
@@ -32,6 +32,7 @@ class DiskSnapshots:
         self._directory = directory
         self._files = files
         self._staged: set[str] = set()
+        self._failures = Failures()
         self._lock = threading.Lock()
 
     def save(
@@ -54,8 +55,11 @@ class DiskSnapshots:
                     self._drop(folder)
                     raise
             except OSError as error:
-                not_written(partition, error)
+                self._failures.note(partition, error)
                 return None
+
+    def unsaved(self) -> Collection[int]:
+        return self._failures.take()
 
     def _begin(self, home: Path) -> Path:
         home.mkdir(parents=True, exist_ok=True)
@@ -77,7 +81,7 @@ class DiskSnapshots:
                 self._prune(home, final)
                 self._sweep()
             except OSError as error:
-                not_written(staged.partition, error)
+                self._failures.note(staged.partition, error)
                 return
             finally:
                 self._drop(staged.folder)
@@ -116,7 +120,13 @@ class DiskSnapshots:
         return None
 
     def _sweep(self) -> None:
-        """Remove snapshots too old to be used, of partitions that went elsewhere too: they hold people's data."""
+        """Remove snapshots too old to be used, and what a crash left, of partitions that went elsewhere too.
+
+        They hold people's data.
+        """
+        for part in self._directory.glob(f"*/{_PART}*"):
+            if part.name not in self._staged and self._files.is_left_behind(part):
+                shutil.rmtree(part, ignore_errors=True)
         for manifest in self._directory.glob(f"*/*/{MANIFEST}"):
             try:
                 spent = self._files.is_spent(float(orjson.loads(manifest.read_bytes())["manifest"]["written"]))
@@ -130,12 +140,6 @@ def written(staged: Staged) -> None:
     """Say that a snapshot is in place."""
     METRICS.snapshot_offset.labels(str(staged.partition)).set(staged.offset)
     _log.info("snapshot written", partition=staged.partition, offset=staged.offset, scopes=len(staged.scopes))
-
-
-def not_written(partition: int, error: Exception) -> None:
-    """Say that a snapshot is not in place; the next start takes longer, and nothing else."""
-    METRICS.snapshot_failures.labels("save").inc()
-    _log.error("snapshot not written", partition=partition, reason=str(error) or type(error).__name__)
 
 
 def refused(partition: int, name: str, error: SnapshotError) -> None:

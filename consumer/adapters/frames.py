@@ -34,6 +34,8 @@ _SAVED: Final = 0.97
 """Of the area of the upright rectangle that a turned one has at most; else the picture is not turned."""
 _DIRT: Final = 0.2
 """Of the frame that may be of another colour: watermarks, text."""
+_PLAIN: Final = 8.0
+"""Levels by which the pixels of a picture spread at least, in one of the channels; what spreads less is not cut out."""
 _GRID: Final = 64
 _DEGREES: Final = np.arange(-24.0, 25.0)
 _FRACTIONS: Final = np.arange(-1.0, 1.01, 0.2)
@@ -72,7 +74,9 @@ def _cut(image: Image.Image) -> Image.Image | None:
     corners = _back([left, left, right, right], [top, bottom, bottom, top], angle)
     size = max(1, round(right - left)), max(1, round(bottom - top))
     quad = [float(number) for corner in zip(*corners, strict=True) for number in corner]
-    return image.transform(size, Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
+    kept = image.transform(size, Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
+    # of a plain thing on a plain ground the outline is all there is to know
+    return None if np.asarray(kept, np.float32).std((0, 1)).max() < _PLAIN else kept
 
 
 def _corner_colour(pixels: _Pixels) -> _Floats | None:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +20,8 @@ import fsspec
 import structlog
 from fsspec.callbacks import Callback
 
-from consumer.adapters.disk_snapshots import not_written, refused, written
-from consumer.adapters.snapshot_files import MANIFEST, SnapshotFiles, Staged
+from consumer.adapters.disk_snapshots import refused, written
+from consumer.adapters.snapshot_files import MANIFEST, Failures, SnapshotFiles, Staged
 from consumer.errors import SettingsError, SnapshotError
 from consumer.metrics import METRICS
 from consumer.ports import Snapshot, VectorIndex
@@ -31,7 +31,6 @@ _S3_OPTIONS: Final[Mapping[str, Any]] = {
 }
 """Else a server that is away is tried for minutes."""
 _PAUSE_SECONDS: Final = 5.0
-_LEFT_BEHIND_SECONDS: Final = 24 * 3600.0
 _log = structlog.get_logger()
 
 
@@ -60,8 +59,12 @@ class ObjectSnapshots:
         self._patience_seconds = patience_seconds
         self._sleep = sleep
         self._away_since: float | None = None
+        self._failures = Failures()
         self._lock = threading.Lock()
-        _clear(spool)
+        # what is younger may be another process's, if two share a folder against advice
+        for folder in spool.iterdir() if spool.is_dir() else ():
+            if files.is_left_behind(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def save(
         self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
@@ -83,8 +86,11 @@ class ObjectSnapshots:
                     shutil.rmtree(folder, ignore_errors=True)
                     raise
             except OSError as error:
-                not_written(partition, error)
+                self._failures.note(partition, error)
                 return None
+
+    def unsaved(self) -> Collection[int]:
+        return self._failures.take()
 
     def publish(self, staged: Staged) -> None:
         """Make a staged snapshot the one of its partition. A failure is logged."""
@@ -97,7 +103,7 @@ class ObjectSnapshots:
                     self._ask(self._fs.put_file, str(staged.folder / file), f"{home}/{name}/{file}")
                 self._prune(staged.partition, name)
             except (OSError, _AwayError) as error:
-                not_written(staged.partition, error)
+                self._failures.note(staged.partition, error)
                 return
             finally:
                 self.discard(staged)
@@ -231,13 +237,6 @@ def _file_system(url: str) -> tuple[Any, str]:
     except Exception as error:
         raise SettingsError(f"state.snapshots {url}: fsspec cannot use it: {error}") from error
     return fs, str(root).rstrip("/")
-
-
-def _clear(spool: Path) -> None:
-    """Remove what a crash left there; what is younger may be another process's, if two share a folder against advice."""
-    for folder in spool.iterdir() if spool.is_dir() else ():
-        if time.time() - folder.stat().st_mtime > _LEFT_BEHIND_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_ours(name: str) -> bool:

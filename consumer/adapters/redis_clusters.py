@@ -41,13 +41,10 @@ class RedisClusters:
         erased_ttl_seconds: int | None,
         prefix: str = "dedup",
         cluster: bool = False,
-        connect_timeout_seconds: float = 3.0,
         timeout_seconds: float = 10.0,
     ) -> None:
         _check(prefix, key, erased_ttl_seconds)
-        self._redis = RedisConnection(
-            url, cluster=cluster, connect_timeout_seconds=connect_timeout_seconds, timeout_seconds=timeout_seconds
-        )
+        self._redis = RedisConnection(url, cluster=cluster, timeout_seconds=timeout_seconds)
         self._prefix = prefix
         self._profile = profile
         self._key = key

@@ -72,17 +72,17 @@ class RedisConnection:
     """Commands, pipelines and scripts on one Redis, or on the Redis Cluster that `url` is a node of.
 
     `url` is redis://, rediss://, unix:// or redis+sentinel:// (see `SentinelUrl`), with an ACL user and the query
-    options of redis-py where needed. It connects at the first call. Each call waits at most `timeout_seconds` for an answer and tries a second time on a
+    options of redis-py where needed. It connects at the first call. Each call waits at most `timeout_seconds` to connect, and for an answer, and tries a second time on a
     new connection, so whatever is sent must bear to be done twice.
 
     Raises SettingsError for a URL that cannot be used. Calls raise StoreError.
     """
 
-    def __init__(self, url: str, *, cluster: bool, connect_timeout_seconds: float, timeout_seconds: float) -> None:
+    def __init__(self, url: str, *, cluster: bool, timeout_seconds: float) -> None:
         self._url = url
         self._cluster = cluster
         self._options: dict[str, Any] = {
-            "socket_connect_timeout": connect_timeout_seconds,
+            "socket_connect_timeout": timeout_seconds,
             "socket_timeout": timeout_seconds,
             "health_check_interval": 30,
             "decode_responses": False,

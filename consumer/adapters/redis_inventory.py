@@ -30,12 +30,9 @@ class RedisInventory:
         key: bytes,
         prefix: str = "dedup",
         cluster: bool = False,
-        connect_timeout_seconds: float = 3.0,
         timeout_seconds: float = 10.0,
     ) -> None:
-        self._redis = RedisConnection(
-            url, cluster=cluster, connect_timeout_seconds=connect_timeout_seconds, timeout_seconds=timeout_seconds
-        )
+        self._redis = RedisConnection(url, cluster=cluster, timeout_seconds=timeout_seconds)
         self._prefix = prefix
         self._profile = profile
         self._key = key

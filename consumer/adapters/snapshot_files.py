@@ -11,21 +11,26 @@ import hashlib
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from consumer.errors import SnapshotError
+from consumer.metrics import METRICS
 from consumer.ports import Snapshot, VectorIndex
 
 FORMAT: Final = 3
 MANIFEST: Final = "manifest.json"
 _FILE: Final = re.compile(r"\d+/[A-Za-z0-9_]+\.[A-Za-z0-9]+")
 """No name leads out of the folder, whoever wrote the manifest."""
+_LEFT_BEHIND_SECONDS: Final = 24 * 3600.0
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,23 @@ class Staged:
     offset: int
     scopes: Mapping[str, tuple[str, int]]
     """Scope → its folder and the last offset applied to the store."""
+
+
+class Failures:
+    """The partitions whose last snapshot is not in place, from one thread to another."""
+
+    def __init__(self) -> None:
+        self._partitions: deque[int] = deque()
+
+    def note(self, partition: int, error: Exception) -> None:
+        """Say so: the next start takes longer, and what was erased may still be in the one before."""
+        METRICS.snapshot_failures.labels("save").inc()
+        _log.error("snapshot not written", partition=partition, reason=str(error) or type(error).__name__)
+        self._partitions.append(partition)
+
+    def take(self) -> list[int]:
+        """Those noted since the last call."""
+        return [self._partitions.popleft() for _ in range(len(self._partitions))]
 
 
 class SnapshotFiles:
@@ -134,6 +156,13 @@ class SnapshotFiles:
     def is_spent(self, written: float) -> bool:
         """Whether a snapshot written then can never be used again."""
         return self.now() - written > self._max_age_seconds
+
+    def is_left_behind(self, folder: Path) -> bool:
+        """Whether a folder that was being written was so long ago that its process has died."""
+        try:
+            return self.now() - folder.stat().st_mtime > _LEFT_BEHIND_SECONDS
+        except FileNotFoundError:
+            return False
 
     def load(self, folder: Path, manifest: Mapping[str, Any]) -> Snapshot:
         """The indexes in `folder`, which must hold the files of the manifest and no others. Raises SnapshotError."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from consumer.commands.options import configured, print_json, with_settings
+from consumer.commands.options import configured, in_utf8, print_json, with_settings
 
 
 @click.command()
-@click.argument("record_id", metavar="ID")
+@click.argument("record_id", metavar="ID", callback=in_utf8)
 @click.option(
     "--verify", is_flag=True, help="Wait until it is forgotten, then look for it everywhere; 1 if it is found."
 )

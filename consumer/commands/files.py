@@ -56,7 +56,13 @@ def batch(
     help="Leave one record alone of this share of the entities: labelled files hold more duplicates than most streams.",
 )
 @click.option("--orders", type=click.IntRange(min=0), default=10, show_default=True, help="Random orders of arrival.")
-@click.option("--seed", type=int, default=7, show_default=True, help="Of the orders, the singles and the bootstrap.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=7,
+    show_default=True,
+    help="Of the orders, the singles and the bootstrap.",
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @with_settings

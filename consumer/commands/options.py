@@ -33,6 +33,16 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def in_utf8(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    """Callback of an argument that names records: what the shell gave in other bytes is no name of any."""
+    try:
+        for name in (value,) if isinstance(value, str) else value:
+            name.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("not in UTF-8") from None
+    return value
+
+
 def print_json(value: object) -> None:
     """One line of JSON on standard output."""
     click.echo(orjson.dumps(value))

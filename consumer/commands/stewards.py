@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from consumer.commands.options import configured, print_json, with_settings
+from consumer.commands.options import configured, in_utf8, print_json, with_settings
 
 
 @click.command()
-@click.argument("records", metavar="[A B]", nargs=-1)
+@click.argument("records", metavar="[A B]", nargs=-1, callback=in_utf8)
 @click.option("--same", is_flag=True, help="They are one: join them, whatever size and quorum say.")
 @click.option("--different", is_flag=True, help="They are two: keep them apart, for good.")
 @click.option("--undecided", is_flag=True, help="Take an earlier word back.")
@@ -62,7 +62,7 @@ def feedback(
 
 
 @click.command()
-@click.argument("names", metavar="[A B | CLUSTER]", nargs=-1)
+@click.argument("names", metavar="[A B | CLUSTER]", nargs=-1, callback=in_utf8)
 @click.option(
     "--files",
     nargs=2,

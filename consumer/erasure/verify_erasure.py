@@ -20,6 +20,7 @@ from consumer.adapters.row_file import id_bytes
 from consumer.erasure.residue import Live, Report, Traces
 from consumer.erasure.topic_residue import TopicScan
 from consumer.errors import BrokerError
+from consumer.indexes import SPOOL
 from consumer.profile import Profile
 from consumer.records import Position
 from consumer.settings import Settings
@@ -124,12 +125,8 @@ class Verification:
         key = self._settings.privacy.key_bytes
         names = (Names(chosen.prefix, self._profile.name, scope, key) for scope in scopes)
         erased = frozenset(name.erased(self._traces.id) for name in names)
-        timeout = chosen.timeout_seconds
         redis = RedisConnection(
-            chosen.url.get_secret_value(),
-            cluster=chosen.cluster,
-            connect_timeout_seconds=timeout,
-            timeout_seconds=timeout,
+            chosen.url.get_secret_value(), cluster=chosen.cluster, timeout_seconds=chosen.timeout_seconds
         )
         residue = RedisResidue(redis, profile=self._profile.name, prefix=chosen.prefix)
         try:
@@ -168,7 +165,7 @@ class Verification:
             *(part for halves in vectors for part in _numbers(halves)),
         ]
         state = self._settings.state
-        places = [str(state.directory.absolute() / self._profile.name)]
+        places = [str(state.directory.absolute() / folder) for folder in (self._profile.name, SPOOL)]
         if state.snapshots is not None:
             places.append(f"{state.snapshots.rstrip('/')}/{self._profile.name}")
         report.looked_at["files"] = 0

@@ -1,6 +1,6 @@
 """The vectors topic replayed through the matcher itself, without events: what one partition amounts to at an offset."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -34,6 +34,9 @@ class HeldIndexes:
 
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:  # noqa: ARG002  # the port's
         return None
+
+    def unsaved(self) -> Collection[int]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

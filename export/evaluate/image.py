@@ -17,6 +17,7 @@ import numpy.typing as npt
 from consumer.adapters.onnx_session import CPU, Session, verified
 from consumer.adapters.pixels import Preprocessing, pixels, preprocessing_of
 from consumer.errors import ModelError
+from export.arguments import natural, positive
 from export.errors import ExportError
 from export.evaluate import baselines
 from export.evaluate.recall import Floats, recalls, scored
@@ -59,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, required=True, help="truth.csv with img/<id>.jpg, or JPEG files")
     parser.add_argument("--distractors", type=Path, nargs="*", default=[], help="more photos, never asked for")
     parser.add_argument("--model", type=Path, required=True, help="folder with model.onnx and spec.json")
-    parser.add_argument("--queries", type=int, default=200, help="photos per transform and strength")
+    parser.add_argument("--queries", type=positive, default=200, help="photos per transform and strength")
     parser.add_argument("--precision", type=float, default=0.99)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=natural, default=7)
     parser.add_argument("--out", type=Path, help="a file for the tables, beside the screen")
 
 

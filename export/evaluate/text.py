@@ -25,6 +25,7 @@ from consumer.adapters.subword_encoder import SubwordEncoder
 from consumer.ports import Encoder
 from consumer.whitening import Span
 from export import families, labelled, train_text
+from export.arguments import positive
 from export.errors import ExportError
 from export.evaluate import pairwise
 from export.evaluate.pairwise import Floats
@@ -82,7 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="7", help="of training, such as 7,8,9")
     parser.add_argument("--model", type=Path, help="a finished subword model instead of training")
     parser.add_argument("--test-only", nargs="*", default=list(_TEST_ONLY), help="sets never trained on")
-    parser.add_argument("--most", type=int, default=_MOST, help="records of a set that are tested, by whole entities")
+    parser.add_argument(
+        "--most", type=positive, default=_MOST, help="records of a set that are tested, by whole entities"
+    )
     parser.add_argument("--out", type=Path, help="a file for the table, beside the screen")
     train_text.add_size(parser)
 

@@ -1,6 +1,7 @@
 """Snapshot stores: what they keep, what they give back, and above all what they refuse. On a disk and in an object store."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -163,6 +164,17 @@ def test_what_a_crash_left_of_one_that_was_being_written_is_cleared_away(tmp_pat
     assert place.store().load(3, MODELS, APPLIED) is None
     place.store().save(3, MODELS, 50, scopes())
     assert place.kept() == [50]
+
+
+def test_and_of_another_partition_once_its_process_must_have_died(tmp_path: Path, clock: Clock) -> None:
+    place = Place("disk", tmp_path, clock)
+    store = place.store()
+    old, young = (Path(place.root) / "4" / f".part-{name}" for name in ("old", "young"))
+    for part, hours in ((old, 25), (young, 23)):
+        part.mkdir(parents=True)
+        os.utime(part, times=(clock.seconds - hours * 3600,) * 2)
+    store.save(3, MODELS, 50, scopes())
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------------
@@ -333,10 +345,12 @@ def test_where_it_cannot_write_it_says_so_and_the_stream_goes_on(tmp_path: Path,
     blocker.parent.mkdir(parents=True, exist_ok=True)
     blocker.write_bytes(b"")
     before = failures("save")
+    store = place.store()
     with capture_logs() as logs:
-        place.store().save(3, MODELS, 42, scopes())
+        store.save(3, MODELS, 42, scopes())
     assert [log["event"] for log in logs] == ["snapshot not written"]
     assert failures("save") == before + 1
+    assert (store.unsaved(), store.unsaved()) == ([3], []), "told once"
     assert place.store().load(3, MODELS, APPLIED) is None
 
 
@@ -355,6 +369,7 @@ def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(
     with capture_logs() as logs:
         snapshots.save(3, MODELS, 50, {"de": (_Full(DIM, 100, OPTIONS), 49)})
     assert "No space left on device" in str(logs)
+    assert list(snapshots.unsaved()) == [3]
     assert place.kept() == [42]
     assert not list((tmp_path / "spool").glob("*"))
     back = snapshots.load(3, MODELS, APPLIED)

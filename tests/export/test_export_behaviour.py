@@ -120,6 +120,8 @@ def test_a_fit_that_gains_nothing_is_refused(data: Path, tmp_path: Path, capsys:
         ('{"times": ["2024-01-01T00:00:00"]}\n' * 60, "histories of 8 logins"),
         ('{"times": []}\nnot json\n', "line 2"),
         ("[1]\n", "no JSON object"),
+        ('{"times": []}\n{"times": ["2024-01-01", 3]}\n', "line 2: times[1]: not an ISO 8601 time"),
+        ('{"times": 7}\n', "line 1: times: a list of ISO 8601 times is wanted"),
     ],
 )
 def test_data_that_will_not_do_is_said_so(
@@ -128,3 +130,22 @@ def test_data_that_will_not_do_is_said_so(
     (tmp_path / "records.jsonl").write_text(content)
     assert export(tmp_path, tmp_path / "out") == 1
     assert said in capsys.readouterr().err
+
+
+def test_no_more_records_are_measured_on_than_all_pairs_of_can_be_held() -> None:
+    own_records = importlib.import_module("export.own_records")
+    fit, measured = own_records.split(50_000, None, 7)
+    assert (len(fit), len(measured)) == (46_000, own_records.MOST)
+    whose = [f"cluster {row // 3}" for row in range(30_000)]
+    fit, measured = own_records.split(len(whose), whose, 7)
+    assert own_records.MOST - 3 < len(measured) <= own_records.MOST
+    assert not {whose[row] for row in fit} & {whose[row] for row in measured}
+
+
+@pytest.mark.parametrize("wrong", [["--name", ""], ["--name", "../.."], ["--seed", "-1"], ["--max-bytes", "0"]])
+def test_arguments_that_will_not_do_are_said_so(
+    wrong: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        export(data, tmp_path, *wrong)
+    assert f"argument {wrong[0]}: " in capsys.readouterr().err

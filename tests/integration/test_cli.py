@@ -423,6 +423,22 @@ def test_batch_goes_through_a_file_of_which_no_line_can_be_read(tmp_path: Path) 
     assert len((tmp_path / "out/dead_letters.jsonl").read_bytes().splitlines()) == 3_000
 
 
+def test_a_line_that_no_topic_would_take_is_a_dead_letter_of_batch(tmp_path: Path) -> None:
+    source = tmp_path / "large.jsonl"
+    large = orjson.dumps({"id": "large", "name": "x" * 17 * 1024**2})
+    source.write_bytes(b"\n".join([large, b'{"id": "small", "name": "maria garcia", "city": "madrid"}']))
+    done = dedup("batch", source, "--out", tmp_path / "out", "--profile", PERSON, "--json")
+    assert done.returncode == 0, done.stderr
+    letters = (tmp_path / "out" / "dead_letters.jsonl").read_bytes().splitlines()
+    assert [orjson.loads(letter) for letter in letters] == [{"line": 1, "reason": "larger than 16 MiB"}]
+    assert orjson.loads(done.stdout)["records"] == 1
+
+
+@pytest.mark.parametrize("command", [["explain", "\udcff"], ["erase", "\udcff"], ["feedback", "a", "\udcff", "--same"]])
+def test_an_id_that_is_not_utf_8_is_refused(command: list[str]) -> None:
+    assert_refused(dedup(*command), "not in UTF-8", code=2)
+
+
 def test_batch_says_what_it_cannot_read_or_write(records: Path, tmp_path: Path) -> None:
     assert_refused(dedup("batch", tmp_path / "none.jsonl", "--out", tmp_path), "none.jsonl", code=2)
     (tmp_path / "file").write_text("")

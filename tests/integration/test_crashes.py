@@ -342,9 +342,7 @@ def new_store(request: pytest.FixtureRequest) -> Iterator[Callable[[], ClusterSt
 
 
 def redis_store(url: str, prefix: str) -> RedisClusters:
-    return RedisClusters(
-        url, profile="person", key=KEY, erased_ttl_seconds=3600, prefix=prefix, connect_timeout_seconds=0.5
-    )
+    return RedisClusters(url, profile="person", key=KEY, erased_ttl_seconds=3600, prefix=prefix, timeout_seconds=2.0)
 
 
 def assert_same(world: World, undisturbed: World) -> None:

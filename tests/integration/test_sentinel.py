@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 30.0
 
 
 def store(url: str, *, cluster: bool = False) -> RedisClusters:
-    return RedisClusters(url, profile="p", key=KEY, erased_ttl_seconds=60, cluster=cluster, connect_timeout_seconds=0.5)
+    return RedisClusters(url, profile="p", key=KEY, erased_ttl_seconds=60, cluster=cluster, timeout_seconds=2.0)
 
 
 def test_a_failover_is_followed() -> None:

@@ -39,7 +39,9 @@ def test_rate_is_where_a_sweep_starts() -> None:
 )
 def test_what_is_wrong_is_told(tmp_path: Path, change: str, told: str) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(WHOLE.replace("phases: [{rate: 10, seconds: 20}]\n", "") + change)
+    given = {line.partition(":")[0] for line in change.splitlines()} | {"phases"}
+    kept = [line for line in WHOLE.splitlines() if line.partition(":")[0] not in given]
+    file.write_text("\n".join([*kept, change]))
     with pytest.raises(SettingsError, match=rf"(?s)mine\.yaml.*{told}"):
         load_workload(str(file))
 

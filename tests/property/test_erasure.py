@@ -167,12 +167,17 @@ class Noted(NoSnapshots):
 
     def __init__(self) -> None:
         self.saved: list[int] = []
+        self.due: list[int] = []
 
     def save(
         self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
     ) -> None:
         super().save(partition, fingerprint, offset, scopes)
         self.saved.append(offset)
+
+    def unsaved(self) -> list[int]:
+        due, self.due = self.due, []
+        return due
 
 
 def test_a_snapshot_that_may_hold_an_erased_record_is_replaced_in_time() -> None:
@@ -192,6 +197,13 @@ def test_a_snapshot_that_may_hold_an_erased_record_is_replaced_in_time() -> None
     stage.process([])
     stage.delivered()
     assert noted.saved == [5], "once, also where nothing comes any more"
+
+    noted.due = [0]  # it could not be written
+    for seconds in (0, 59, 60, 61, 1_000):
+        now[0] = 10**9 + seconds * 1_000
+        stage.process([])
+        stage.delivered()
+    assert noted.saved == [5, 5], "once more, and not at once"
 
 
 def _at(message: Message, offset: int) -> Message:

@@ -487,7 +487,8 @@ def test_a_late_copy_changes_nothing(steps: list[Step], cuts: set[int], data: st
     sent = play([*steps, *(Again(i) for i in copies)], with_copies, cuts)
 
     assert values(sent, TOPICS.events) == values(expected, TOPICS.events)
-    assert contents(with_copies) == contents(store)
+    told = {"sequence": None}  # what stands is said again to the vectors topic
+    assert contents(with_copies) | told == contents(store) | told
 
 
 @EXAMPLES

@@ -10,7 +10,7 @@ from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.delivery import AtLeastOnce
 from consumer.loop import Limits, Loop
-from consumer.records import Message, Outgoing, Verdict
+from consumer.records import Message, Outgoing, Vector, Verdict
 from consumer.vectors import unpack
 from tests.property.test_match import (
     EXAMPLES,
@@ -22,10 +22,12 @@ from tests.property.test_match import (
     Put,
     Step,
     Tell,
+    delivered,
     encoders,
     feed,
     messages_of,
     new_stage,
+    sources,
     streams,
 )
 
@@ -138,3 +140,24 @@ def test_what_takes_the_place_of_the_last_word_in_the_topic_gives_it_back(steps:
     store, messages = run(steps, 0.0)
     assert [v.says for v in store.read(SCOPE, ["r1"], [], edges=True).verdicts["r1"].values()] == ["same"]
     assert held(rebuilt(compacted(messages, tombstones=True), 0.0), steps) == held(store, steps)
+
+
+@EXAMPLES
+@given(streams(again=True), QUORA, st.booleans())
+def test_a_version_that_comes_late_is_not_what_compaction_leaves(
+    steps: list[Step], quorum: float, tombstones: bool
+) -> None:
+    """As an encoder sends it that lost its partition: what stands is said again behind it, as it was."""
+    store, messages = run(steps, quorum)
+    remains = compacted(messages, tombstones=tombstones)
+    assert sources(rebuilt(remains, quorum)) == sources(store)
+    sent = {_version(message) for message in delivered(messages_of(steps))}
+    assert {_version(message) for message in remains} <= sent
+
+
+def _version(message: Message) -> object:
+    """A version of a record, but for its times: ingested is what came late, and born is a record with its first version."""
+    item = unpack(message, encoders().fingerprint, encoders().layout.dim)
+    if isinstance(item, Vector):
+        return item.id, item.scope, item.source, item.quality, item.mask, item.values.tobytes()
+    return item.source

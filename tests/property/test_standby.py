@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -63,7 +64,8 @@ class Process:
             starts = {p: self.stage.assigned(p[1], self.source.high_watermark(*p)) for p in came}
             self._may_fail()
         except StoreError:
-            self.standby.returned(number for _, number in came)
+            self.stage.given_back(number for _, number in came)
+            self.standby.given_back(number for _, number in came)
             raise
         self.starts |= starts
         return starts
@@ -75,8 +77,7 @@ class Process:
 
     def _revoked(self, partitions: Sequence[Partition], lost: bool) -> None:
         for _, number in partitions:
-            self.stage.revoked(number, lost=lost)
-            self.standby.released(number, lost=lost)
+            self.standby.released(number, saved=self.stage.revoked(number, lost=lost))
 
     def die(self) -> None:
         self.source._on_revoked = None
@@ -265,6 +266,55 @@ def test_what_is_kept_is_saved_where_nobody_else_would_and_read_again(world: Wor
     assert all(at.values())
     second.follow()
     assert {n: told(i) for n, i in second.held().items()} == replayed(world)
+
+
+class Failing(NoSnapshots):
+    """A disk on which the snapshots of a partition could not be written."""
+
+    def __init__(self) -> None:
+        self.due: list[int] = []
+
+    def unsaved(self) -> list[int]:
+        due, self.due = self.due, []
+        return due
+
+
+def test_who_is_handed_an_index_knows_that_the_snapshot_in_place_holds_an_erased_record(world: World) -> None:
+    owner = Process(world)
+    owner.work()
+    other = Process(world, save_records=1_000_000)
+    other.follow()
+    erasing = {number for number, kept in other.standby._kept.items() if kept.erased is not None}
+    assert erasing
+    for number in range(PARTITIONS):
+        applied = {scope: world.store.applied(scope, number) for scope in world.store.scopes(number)}
+        assert other.standby.load(number, encoders().fingerprint, applied) is not None
+    assert set(other.standby.unsaved()) == erasing
+    assert list(other.standby.unsaved()) == [], "told once"
+
+
+def test_a_snapshot_of_what_is_kept_that_could_not_be_written_is_written_again(world: World) -> None:
+    disk = Failing()
+    owner = Process(world)
+    owner.work()
+    other = Process(world, disk, save_records=1_000_000)
+    other.follow()
+    for kept in other.standby._kept.values():
+        kept.erased = None
+    disk.due = [0]
+    assert list(other.standby.unsaved()) == [0]
+    assert [kept.erased is not None for _, kept in sorted(other.standby._kept.items())] == [
+        n == 0 for n in range(PARTITIONS)
+    ]
+
+
+def test_an_index_that_was_let_go_without_a_snapshot_is_not_kept(world: World) -> None:
+    """What is known of it is from an earlier snapshot, and the index has gone on since."""
+    owner = Process(world)
+    owner.work()
+    with patch.object(world.store, "applied", side_effect=StoreError("away")):
+        owner.source.close()
+    assert owner.standby._kept == {}
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -137,6 +137,15 @@ def test_a_partition_that_comes_while_a_delivery_is_acknowledged_keeps_what_was_
     assert ids(stage.process(MESSAGES).outgoing) == []
 
 
+def test_partitions_that_were_not_taken_over_after_all_are_not_confirmed() -> None:
+    bench = Bench()
+    stage = bench.matcher()
+    stage.given_back([0])
+    bench.matcher()  # another one has it
+    stage.confirm()
+    assert stage.process([]).done == []
+
+
 def test_a_dead_letter_that_was_sent_is_not_sent_again() -> None:
     bad = [Message(Position(VECTORS, 0, 0), b"r", b"no vector", NOW_MS)]
     bench = Bench()

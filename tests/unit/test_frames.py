@@ -64,6 +64,14 @@ def test_words_on_a_frame_do_not_keep_it() -> None:
     assert apart(image, copy) < 8
 
 
+def test_the_outline_of_a_plain_thing_on_a_plain_ground_is_kept() -> None:
+    tall, wide = (Image.new("RGB", (200, 200), "white") for _ in range(2))
+    ImageDraw.Draw(tall).rectangle((40, 10, 160, 190), fill="navy")
+    ImageDraw.Draw(wide).rectangle((10, 45, 190, 155), fill="navy")
+    assert unframed(tall) is None
+    assert apart(tall, wide) > 15
+
+
 def goods(shape: str) -> Image.Image:
     """Something for sale on white, as catalogues show it."""
     mask = Image.new("L", (200, 200), 0)

@@ -147,6 +147,7 @@ def test_a_loop_is_not_ready_before_it_turns_and_says_how_near_to_its_end_it_is(
 )
 def test_a_model_fell_back_only_where_more_was_asked_for(models: dict[str, object], fell_back: int) -> None:
     build_encoders(load_settings(None, models), load_profile("signup"))
+    assert not value("dedup_provider_fell_back", modality="behaviour"), "a fitted model has no other provider"
     if models or value("dedup_model_info", modality="text", encoder="text", provider=CPU):
         assert value("dedup_provider_fell_back", modality="text") == fell_back
 

@@ -73,6 +73,17 @@ def test_a_file_that_is_no_profile(file: Path, text: str) -> None:
     assert fault(file).startswith(f"profile {file}:")
 
 
+def test_a_name_that_stands_twice_is_a_fault(file: Path) -> None:
+    changed(file)
+    file.write_text(file.read_text(encoding="utf-8") + "name: other\n", encoding="utf-8")
+    assert "a name stands there for the second time" in fault(file)
+
+
+def test_numbers_are_finite(file: Path) -> None:
+    fusion = {"duplicate": 0.8, "possible": 0.5, "slope": float("inf"), "min_evidence": 0.1}
+    assert "fusion.weighted.slope: Input should be a finite number" in fault(changed(file, fusion=fusion))
+
+
 def test_every_fault_is_reported_at_once_with_its_key(file: Path) -> None:
     said = fault(
         changed(

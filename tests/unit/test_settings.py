@@ -147,6 +147,12 @@ def test_a_name_that_would_set_nothing_is_a_fault_like_others(monkeypatch: pytes
     ]
 
 
+@pytest.mark.parametrize("name", ["DEDUP_PROFILE__NAME", "DEDUP_PROFLE", "DEDUP_KAFK"])
+def test_a_name_beside_a_setting_is_a_fault(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, SECRET)
+    assert f"{name}: there is no " in fault()
+
+
 @pytest.mark.parametrize("name", ["DEDUP_MODELS__PROVIDERS", "DEDUP_KAFKA__PROPERTIES", "DEDUP_KAFKA"])
 def test_a_list_or_mapping_that_is_not_json_is_a_fault_and_not_a_crash(
     monkeypatch: pytest.MonkeyPatch, name: str
@@ -200,6 +206,17 @@ def test_a_file_that_cannot_be_read_is_a_fault_that_quotes_nothing(file: Path, t
 def test_a_fault_of_the_file_says_where(file: Path) -> None:
     file.write_text("profile: signup\nprivacy: {key: *zanzibar}\n", encoding="utf-8")
     assert fault(file).endswith("is not YAML at line 2, column 16")
+
+
+def test_a_name_that_stands_twice_is_a_fault_that_says_where(file: Path) -> None:
+    file.write_text("redis: {prefix: a}\nindex: {m: 8}\nredis: {url: zanzibar}\n", encoding="utf-8")
+    assert fault(file).endswith("is not YAML at line 3, column 1: a name stands there for the second time")
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+def test_numbers_are_finite(file: Path, number: str) -> None:
+    file.write_text(f"kafka: {{}}\nredis: {{timeout_seconds: {number}}}\n", encoding="utf-8")
+    assert "redis.timeout_seconds: " in fault(file)
 
 
 def test_a_file_that_is_not_there_or_not_text(file: Path) -> None:

@@ -1,0 +1,73 @@
+"""Versions of a record that come after a newer one, as from an encoder that lost its partition and did not know it yet.
+
+The matcher drops them. The vectors topic, though, keeps the last message of a key: compaction would leave the old version
+alone, and a rebuild would take it in. So what stands is told to the topic once more, behind it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from consumer.ports import Known, VectorIndex
+from consumer.records import Erasure, OutboxEntry, Vector
+from consumer.rows import Row, is_stale
+from consumer.vectors import erasure_entry, vector_entry
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A scope as it was before some rows."""
+
+    scope: str
+    fingerprint: str
+    known: Known
+    index: VectorIndex
+
+    def standing(self, item: Vector | Erasure) -> Vector | Erasure | None:
+        """The version of the same record; None where there was none, or the topic has lost it."""
+        state = self.known.records.get(item.id)
+        if state is None:
+            erased = self.known.erased.get(item.id)
+            return None if erased is None else Erasure(item.id, erased, item.ingested_ms)
+        if item.id not in self.index:
+            return None
+        values, masks = self.index.vectors([item.id])
+        return Vector(
+            id=item.id,
+            scope=self.scope,
+            fingerprint=self.fingerprint,
+            source=state.source,
+            ingested_ms=item.ingested_ms,
+            born_ms=state.born_ms,
+            quality=state.quality,
+            mask=masks[0],
+            values=values[0].astype(np.float16),
+        )
+
+
+def said_again(rows: Sequence[Row], fresh: Sequence[Row], before: Before) -> list[OutboxEntry]:
+    """For each row that is older than what stands when it comes: that. `fresh` are those of the rows that are news."""
+    news = {row.position for row in fresh}
+    newest: dict[str, Vector | Erasure] = {}
+    entries = []
+    for row in rows:
+        item = row.item
+        if not isinstance(item, Vector | Erasure):
+            continue
+        if row.position in news:
+            newest[item.id] = item
+            continue
+        stands = newest.get(item.id) or before.standing(item)
+        if stands is None or stands.source == item.source or not is_stale(item.source, stands.source):
+            continue
+        if isinstance(stands, Vector):
+            entries.append(vector_entry(stands, row.position.offset))
+        elif isinstance(item, Vector):  # else the topic ends with a null value, whichever
+            entries.append(erasure_entry(stands, row.position.offset))
+    if entries:
+        _log.warning("late", stage="match", records=len(entries))
+    return entries
