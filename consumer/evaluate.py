@@ -156,7 +156,7 @@ def evaluate(
         true_sizes=_sizes(labelled),
         found_sizes=_sizes({r: found.get(r, r) for r in labelled}),
         largest_false=largest_false(labelled, found),
-        worst=wrong_pairs(table, scores, same, labelled, found, layout.names),
+        worst=wrong_pairs(table, scores, same, labelled, found, layout.names, sources),
     )
     named = {r for pair in outcome.worst for r in (pair.a, pair.b)}
     values = {r: stream.values[r] for r in named}

@@ -120,7 +120,7 @@ def explain_pair(store: ClusterStore, place: Place, a: str, b: str, certain: flo
         left=left,
         right=right,
         together=together,
-        rule=_rule(link, certain, together=together),
+        rule=_rule(link, certain, together=together) if left.state == right.state == "known" else "absent",
         link=link,
         path=path_between(within, a, b) if together else [],
         words=_words_on(near, one, other, link),

@@ -54,6 +54,7 @@ def wrong_pairs(
     truth: Mapping[str, str],
     found: Mapping[str, str],
     names: Sequence[str],
+    sources: Mapping[str, object] | None = None,
 ) -> list[WrongPair]:
     """The surest of the wrong merges, and the surest of the missed pairs, then those that no search found."""
     together = np.array(
@@ -72,7 +73,7 @@ def wrong_pairs(
     return [
         *described("merged", together & ~same),
         *described("missed", same & ~together),
-        *_never_met(table, same, truth, found),
+        *_never_met(table, same, truth, found, sources),
     ]
 
 
@@ -85,16 +86,24 @@ def _wrong_pair(
     return WrongPair(kind, a, b, round(score, 4), cosines)
 
 
-def _never_met(table: PairTable, same: Bools, truth: Mapping[str, str], found: Mapping[str, str]) -> list[WrongPair]:
-    """True duplicates that share no true candidate pair at all and ended apart: some, by id."""
+def _never_met(
+    table: PairTable,
+    same: Bools,
+    truth: Mapping[str, str],
+    found: Mapping[str, str],
+    sources: Mapping[str, object] | None,
+) -> list[WrongPair]:
+    """True duplicates, of different sources where these are given, that no search found and that ended apart: some, by id."""
     met = {table.ids[n] for n in (*table.later[same].tolist(), *table.earlier[same].tolist())}
     clusters: dict[str, list[str]] = {}
     for record, owner in truth.items():
         clusters.setdefault(owner, []).append(record)
-    lost = (
-        sorted((record, next(r for r in clusters[owner] if r != record)))
-        for record, owner in truth.items()
-        if record not in met and len(clusters[owner]) > 1
-    )
+
+    def other(record: str) -> str | None:
+        """A true duplicate of it."""
+        alike = (r for r in clusters[truth[record]] if r != record)
+        return next((r for r in alike if sources is None or sources[r] != sources[record]), None)
+
+    lost = (sorted((record, b)) for record in truth if record not in met and (b := other(record)) is not None)
     unique = dict.fromkeys((a, b) for a, b in lost if found.get(a, a) != found.get(b, b))
     return [WrongPair("missed", a, b, None, {}) for a, b in itertools.islice(unique, SHOWN)]

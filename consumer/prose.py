@@ -24,6 +24,7 @@ RULES: Final[Mapping[str, str]] = {
     "different": "not alike enough to ask a person",
     "nothing_shared": "nothing is there in both that could be compared",
     "other_scope": "their scopes differ, and records of different scopes are never compared",
+    "absent": "one of them is not here: it never came, or was erased; nothing is decided of it",
     "no_evidence": "nothing is stored of the two: they were judged different, or neither was among the other's candidates; "
     "`dedup explain --files` compares them now",
 }

@@ -110,7 +110,8 @@ def text(explained: Explanation) -> str:
         (store_of({"c1": "ab"}, [edge("a", "b")], [verdict("a", "b", "undecided")]), "threshold"),
         (store_of(alone="ab"), "no_evidence"),
         (store_of(alone="ab", words=[verdict("a", "b", "undecided")]), "no_evidence"),
-        (store_of(alone="a", erased={"b": Position("persons", 0, 9)}), "no_evidence"),
+        (store_of(alone="a", erased={"b": Position("persons", 0, 9)}), "absent"),
+        (store_of(alone="a", words=[verdict("a", "b", "same")]), "absent"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
