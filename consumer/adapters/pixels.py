@@ -28,7 +28,8 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Of all that Pillow reads: formats of the web and of scanners, none that runs a program (EPS) or reads other files."""
 
 MAX_PIXELS: Final = 64 * 1024 * 1024
-"""Of a whole picture; 256 MiB when decoded. A telephone makes 12 to 50 million."""
+"""Of a whole picture. Decoding one takes 256 MiB, of palettes and transparent ones up to 700; of a JPEG, next to nothing. A
+telephone makes 12 to 50 million."""
 
 _SCAN, _MAX_SCANS = b"\xff\xda", 200
 """What begins a scan of a JPEG, nowhere else in its data; ten are usual."""

@@ -103,8 +103,9 @@ def switch(
         progress("stop the matchers in use now", 0, 1)
         _await(lambda: not site.is_active(), wait_seconds, lambda: f"the matchers of group {site.group} still run")
         stopped = time.monotonic()
+        # a transaction that a matcher left open: the words in it count, or never will
+        kafka_groups.committed(settings.kafka.client_properties, site.group, source)
         old = _Old(site, source, progress)
-        old.settle()
         _await(
             lambda: not _Old.lag(site), wait_seconds, lambda: f"the new encoders are {_Old.lag(site)} messages behind"
         )
@@ -144,7 +145,6 @@ class _Old:
 
     def __init__(self, site: Site, topic: str, progress: Progress) -> None:
         self._site = site
-        self._topic = topic
         self.records: set[str] = set()
         self.words: dict[bytes, Message] = {}
         """The last on each pair, null values among them."""
@@ -153,10 +153,6 @@ class _Old:
             if count % 1000 == 0:
                 progress(f"reading {topic}", count, sum(ends.values()))
             self._take(message)
-
-    def settle(self) -> None:
-        """Wait for a transaction that a matcher of this topic left open: what it tells counts, or never will."""
-        kafka_groups.committed(self._site.settings.kafka.client_properties, self._site.group, self._topic)
 
     def behind(self) -> int:
         return self.lag(self._site)
