@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from consumer.names import encoders_group, letters_of, matchers_group, read_topics, replay_group
 from consumer.profile import Profile
 from consumer.settings import Settings
 
@@ -44,21 +45,21 @@ def commands(grants: Sequence[Grant], principal: str) -> list[list[str]]:
 
 def kafka_grants(settings: Settings, profile: Profile) -> Mapping[str, Sequence[Grant]]:
     """Per role. The roles `encode` and `match` expect `topics.create: false`: making topics is the role `topics`."""
-    topics, group = settings.topics, settings.kafka.group
-    matchers = f"{group}.{profile.name}.match"
+    topics = settings.topics
+    encoders, matchers = encoders_group(settings, profile), matchers_group(settings, profile)
     stages = {
         "encode": [
             Grant("topic", profile.input, "Read"),
             Grant("topic", topics.feedback, "Read"),
             Grant("topic", profile.vectors_topic, "Write"),
-            Grant("topic", f"{profile.input}.dlq", "Write"),
-            Grant("topic", f"{topics.feedback}.dlq", "Write"),
-            Grant("group", f"{group}.{profile.encoders}", "Read"),
+            Grant("topic", letters_of(profile.input), "Write"),
+            Grant("topic", letters_of(topics.feedback), "Write"),
+            Grant("group", encoders, "Read"),
         ],
         "match": [
             Grant("topic", profile.vectors_topic, "Read"),
             Grant("topic", profile.vectors_topic, "Write"),  # the end of a word, when one of its records is erased
-            Grant("topic", f"{profile.vectors_topic}.dlq", "Write"),
+            Grant("topic", letters_of(profile.vectors_topic), "Write"),
             Grant("topic", topics.events, "Write"),
             Grant("topic", topics.clusters, "Write"),
             Grant("topic", topics.possible, "Write"),
@@ -67,7 +68,6 @@ def kafka_grants(settings: Settings, profile: Profile) -> Mapping[str, Sequence[
     }
     if settings.kafka.delivery == "exactly_once":
         stages["match"].append(Grant("transactional-id", f"{matchers}.", "Write", prefixed=True))
-    replayed = (profile.input, topics.feedback, profile.vectors_topic)
     every = list(dict.fromkeys(g.name for grants in stages.values() for g in grants if g.resource == "topic"))
     return {
         "topics": [Grant("topic", name, operation) for name in every for operation in ("Create", "Describe")],
@@ -77,10 +77,10 @@ def kafka_grants(settings: Settings, profile: Profile) -> Mapping[str, Sequence[
         # every command that looks at all there is, or makes it anew
         "recover": [
             *(Grant("topic", name, operation) for name in every for operation in ("Read", "DescribeConfigs")),
-            *(Grant("topic", name, "Write") for name in replayed),
-            Grant("group", f"{group}.{profile.encoders}", "Describe"),
+            *(Grant("topic", name, "Write") for name in read_topics(settings, profile)),
+            Grant("group", encoders, "Describe"),
             Grant("group", matchers, "Read"),
-            Grant("group", f"{group}.{profile.name}.dlq", "Read"),
+            Grant("group", replay_group(settings, profile), "Read"),
             Grant("group", "dedup-reader", "Describe"),  # of no members: a client has to name one
         ],
         "doctor": [Grant("topic", name, operation) for name in every for operation in ("Describe", "DescribeConfigs")],

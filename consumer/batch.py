@@ -20,6 +20,7 @@ from consumer.feedback import message_key, read_statements
 from consumer.garbage import collect_rarely
 from consumer.lines import lines_of
 from consumer.loop import Loop
+from consumer.names import letters_of, read_topics
 from consumer.ports import ClusterStore
 from consumer.profile import Profile, load_profile
 from consumer.records import Outgoing
@@ -57,8 +58,8 @@ class MemoryPipeline:
         """`store` keeps what is decided; one in memory if none is given."""
         profile, topics = encoders.profile, settings.topics
         self.broker = MemoryBroker(retain=False)
-        inner = [profile.input, topics.feedback, profile.vectors_topic]
-        self.dead_letter_topics = [f"{name}.dlq" for name in inner]
+        inner = read_topics(settings, profile)
+        self.dead_letter_topics = [letters_of(name) for name in inner]
         for name in (*inner, *self.dead_letter_topics, topics.events, topics.clusters, topics.possible):
             self.broker.create(name, 1)
         publisher = MemoryPublisher(self.broker)

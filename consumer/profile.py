@@ -222,11 +222,6 @@ class Profile(Strict):
     def vectors_topic(self) -> str:
         return f"vectors.{self.name}" if self.vectors is None else self.vectors
 
-    @property
-    def encoders(self) -> str:
-        """What names the encoders' group: those of another vectors topic start from the beginning of the input."""
-        return f"{self.name}.encode" if self.vectors is None else f"{self.name}.{self.vectors}.encode"
-
 
 def load_profile(name_or_path: str) -> Profile:
     """A built-in profile by name, or any YAML file. Raises SettingsError listing every fault."""

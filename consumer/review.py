@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from consumer.adapters.kafka_publisher import KafkaPublisher
+from consumer.adapters import kafka_publisher
 from consumer.errors import RejectedError, SettingsError
 from consumer.feedback import FeedbackMessage, faulty, message_key, statement
 from consumer.profile import Profile, load_profile
@@ -74,13 +74,8 @@ def send(settings: Settings, said: Sequence[FeedbackMessage]) -> str:
     """
     require_brokers(settings)
     topic = settings.topics.feedback
-    publisher = KafkaPublisher(settings.kafka.producer_properties)
-    try:
-        publisher.partitions(topic)
-        publisher.publish([Outgoing(topic, message_key(one), orjson.dumps(one)) for one in said])
-        publisher.flush()
-    finally:
-        publisher.close()
+    messages = [Outgoing(topic, message_key(one), orjson.dumps(one)) for one in said]
+    kafka_publisher.send(settings.kafka.producer_properties, messages)
     return topic
 
 

@@ -39,6 +39,7 @@ from consumer.match import MatchStage
 from consumer.match_settings import MatchSettings
 from consumer.merging import MergeRules
 from consumer.metrics import METRICS
+from consumer.names import letters_of
 from consumer.outbox import MatchTopics
 from consumer.ports import ClusterStore, Encoder, Model, SnapshotStore
 from consumer.profile import (
@@ -209,11 +210,11 @@ def topic_specs(settings: Settings, profile: Profile) -> list[kafka_topics.Topic
     letters = {**kept, "max.message.bytes": str(MESSAGE_MAX_BYTES + DEAD_LETTER_ROOM_BYTES)}
     configs = {
         profile.input: kept,
-        f"{profile.input}.dlq": letters,
+        letters_of(profile.input): letters,
         topics.feedback: kept,
-        f"{topics.feedback}.dlq": letters,
+        letters_of(topics.feedback): letters,
         profile.vectors_topic: compacted,
-        f"{profile.vectors_topic}.dlq": letters,
+        letters_of(profile.vectors_topic): letters,
         topics.events: kept,
         topics.clusters: compacted,
         topics.possible: kept,

@@ -13,6 +13,7 @@ from consumer.encode import EncoderSet, EncodeStage
 from consumer.garbage import collect_rarely
 from consumer.indexes import Indexes, StandbyWorker
 from consumer.loop import Loop
+from consumer.names import encoders_group, matchers_group
 from consumer.settings import Settings
 from consumer.wiring import build_inventory, build_match_stage, build_store, limits
 
@@ -40,7 +41,7 @@ def encode_worker(settings: Settings, encoders: EncoderSet, stop: threading.Even
     publisher = KafkaPublisher(settings.kafka.producer_properties)
     encoders.warm_up()  # after what may be refused at once, before a consumer that would hold partitions meanwhile
     stage = EncodeStage(encoders, publisher.partitions(profile.vectors_topic), feedback)
-    group = f"{settings.kafka.group}.{profile.encoders}"
+    group = encoders_group(settings, profile)
     source = KafkaSource(settings.kafka.consumer_properties, group, [profile.input, feedback])
     loop = Loop(source, stage, AtLeastOnce(source, publisher), limits(settings), stop)
     return KafkaWorker(loop, [source.close, publisher.close])
@@ -55,7 +56,7 @@ def match_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event
     def beat() -> None:
         loop.pulse.beat = time.monotonic()
 
-    group = f"{settings.kafka.group}.{profile.name}.match"
+    group = matchers_group(settings, profile)
     indexes = Indexes(settings, encoders, group, store, stop, beat)
 
     def position(partition: int) -> int | None:

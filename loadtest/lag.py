@@ -12,6 +12,7 @@ from consumer.adapters.kafka_commits import KafkaCommits
 from consumer.adapters.kafka_groups import is_active
 from consumer.adapters.kafka_reader import KafkaReader
 from consumer.errors import DedupError, SettingsError
+from consumer.names import encoders_group, matchers_group
 from consumer.profile import Profile
 from consumer.settings import Settings
 
@@ -36,10 +37,9 @@ class LagWatch:
     """Asks again and again, in a thread of its own. Raises SettingsError when no service is there to be watched."""
 
     def __init__(self, settings: Settings, profile: Profile) -> None:
-        group = settings.kafka.group
         self._watched = [
-            (f"{group}.{profile.encoders}", profile.input),
-            (f"{group}.{profile.name}.match", profile.vectors_topic),
+            (encoders_group(settings, profile), profile.input),
+            (matchers_group(settings, profile), profile.vectors_topic),
         ]
         for name, topic in self._watched:
             if not is_active(settings.kafka.client_properties, name):

@@ -17,10 +17,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import orjson
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import TopicPartition
 
 from consumer.adapters.kafka_errors import explain, is_end, is_passing
+from consumer.adapters.kafka_group import outsider
 from consumer.adapters.kafka_offsets import ends
 from consumer.errors import BrokerError
 from consumer.evaluation import EventView
@@ -163,9 +164,7 @@ class _Tail:
     """Reads a topic from where it ends now, as a member of no group."""
 
     def __init__(self, properties: Mapping[str, str], topic: str) -> None:
-        given = {name: value for name, value in properties.items() if not name.startswith("group.")}
-        own = {"group.id": "dedup-loadtest", "enable.auto.commit": False, "enable.partition.eof": True}
-        self._consumer = Consumer({"isolation.level": "read_committed", **given, **own})
+        self._consumer = outsider(properties, "dedup-loadtest")
         self.topic = topic
         found = self._consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
         if found.error is not None:

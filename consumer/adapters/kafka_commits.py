@@ -1,14 +1,14 @@
 """What a group has committed, seen and noted by a tool that is no member of it."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
-from consumer.adapters.kafka_errors import client_error, explain
+from consumer.adapters.kafka_errors import explain
+from consumer.adapters.kafka_group import Properties, outsider
 from consumer.errors import BrokerError
 
 _TIMEOUT_SECONDS: Final = 15.0
@@ -26,13 +26,8 @@ class Committed:
 class KafkaCommits:
     """The committed offsets of `group`. `properties` are librdkafka's. Raises BrokerError."""
 
-    def __init__(self, properties: Mapping[str, str | int | float | bool], group: str) -> None:
-        given = {name: value for name, value in properties.items() if not name.startswith("group.")}
-        config = {**given, "enable.auto.commit": False, "group.id": group}
-        try:
-            self._consumer = Consumer({**config, "logger": logging.getLogger("librdkafka")})
-        except (KafkaException, ValueError, TypeError) as error:
-            raise client_error("consumer", error) from error
+    def __init__(self, properties: Properties, group: str) -> None:
+        self._consumer = outsider(properties, group)
 
     def __enter__(self) -> Self:
         return self

@@ -91,6 +91,20 @@ class KafkaPublisher:
         self.flush()
 
 
+def send(properties: Properties, messages: Sequence[Outgoing]) -> None:
+    """Produce messages and return once the brokers have them. Raises BrokerError, also where a topic does not exist.
+
+    When it raises, a part of them may be there.
+    """
+    publisher = KafkaPublisher(properties)
+    try:
+        for topic in dict.fromkeys(message.topic for message in messages):
+            publisher.partitions(topic)
+        publisher.publish(messages)
+    finally:
+        publisher.close()
+
+
 class Failures:
     """What became of messages that were queued, told by the client's callback."""
 

@@ -1,14 +1,14 @@
 """Reads topics from their beginning to an end, as a member of no group: for `dedup rebuild`, `verify` and `migrate`."""
 
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from consumer.adapters.kafka_errors import client_error, explain, is_end, is_passing
+from consumer.adapters.kafka_errors import explain, is_end, is_passing
+from consumer.adapters.kafka_group import Properties, outsider
 from consumer.adapters.kafka_messages import received_message
 from consumer.errors import BrokerError
 from consumer.records import Message
@@ -16,25 +16,13 @@ from consumer.records import Message
 _AT_ONCE: Final = 1000
 _TIMEOUT_SECONDS: Final = 15.0
 _STALLED_SECONDS: Final = 60.0
-_DEFAULTS: Final[Mapping[str, str | bool | int]] = {
-    "isolation.level": "read_committed",
-    "enable.partition.eof": True,
-    "auto.offset.reset": "earliest",
-    "fetch.queue.backoff.ms": 20,
-    "queued.max.messages.kbytes": 32768,
-}
 
 
 class KafkaReader:
     """Sees what a read_committed subscriber sees. `properties` are librdkafka's. Raises BrokerError."""
 
-    def __init__(self, properties: Mapping[str, str | int | float | bool]) -> None:
-        given = {name: value for name, value in properties.items() if not name.startswith("group.")}
-        config = {**_DEFAULTS, **given, "enable.auto.commit": False, "group.id": "dedup-reader"}
-        try:
-            self._consumer = Consumer({**config, "logger": logging.getLogger("librdkafka")})
-        except (KafkaException, ValueError, TypeError) as error:
-            raise client_error("consumer", error) from error
+    def __init__(self, properties: Properties) -> None:
+        self._consumer = outsider(properties, "dedup-reader")
 
     def ends(self, topic: str) -> Mapping[int, tuple[int, int]]:
         """Partition → first offset that is kept, and the offset after the last message."""
@@ -99,11 +87,6 @@ def _taken(raw: KafkaMessage, topic: str, left: dict[int, int]) -> Iterator[Mess
             del left[number]
         if offset < end:
             yield received_message(raw)
-
-
-def total(ends: Mapping[int, tuple[int, int]]) -> int:
-    """How many offsets there are."""
-    return sum(high - low for low, high in ends.values())
 
 
 def highs(ends: Mapping[int, tuple[int, int]]) -> dict[int, int]:

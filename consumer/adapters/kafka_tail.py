@@ -3,41 +3,34 @@
 It is no member of the group, which is asked for committed offsets only.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumer.adapters.kafka_errors import broker_error, client_error, explain, is_end, is_passing
+from consumer.adapters.kafka_errors import broker_error, explain, is_end, is_passing
+from consumer.adapters.kafka_group import Properties, outsider
 from consumer.adapters.kafka_messages import received_message
 from consumer.records import Message
 
 _TIMEOUT_SECONDS: Final = 10.0
-_DEFAULTS: Final[Mapping[str, str | bool | int]] = {
-    "isolation.level": "read_committed",
-    "enable.partition.eof": True,
-    "auto.offset.reset": "earliest",
-    "fetch.queue.backoff.ms": 20,
-    "queued.max.messages.kbytes": 8192,
-}
+_QUEUED_KIB: Final = 8192
 
 
 class KafkaTail:
     """`properties` are librdkafka's; those that make a member of a group are left out. Connects at its first call.
 
-    Raises BrokerError, and SettingsError for properties that librdkafka refuses.
+    Raises BrokerError, also for properties that librdkafka refuses.
     """
 
-    def __init__(self, properties: Mapping[str, str | int | float | bool], topic: str, group: str) -> None:
-        given = {name: value for name, value in properties.items() if not name.startswith("group.")}
-        config = {**_DEFAULTS, **given, "enable.auto.commit": False, "group.id": group}
+    def __init__(self, properties: Properties, topic: str, group: str) -> None:
+        self._properties = properties
+        self._group = group
         self._topic = topic
         self._partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._paused: set[int] = set()
-        self._config = {**config, "logger": logging.getLogger("librdkafka")}
         self._made: Consumer | None = None
 
     def partitions(self) -> Sequence[int]:
@@ -99,10 +92,7 @@ class KafkaTail:
     def _consumer(self) -> Consumer:
         # Not before it is used: one that is left unclosed, because something else was refused, hangs the interpreter.
         if self._made is None:
-            try:
-                self._made = Consumer(self._config)
-            except (KafkaException, ValueError, TypeError) as error:
-                raise client_error("consumer", error) from error
+            self._made = outsider(self._properties, self._group, _QUEUED_KIB)
         return self._made
 
     def _place(self, starts: Mapping[int, int]) -> None:

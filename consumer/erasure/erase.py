@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from consumer.adapters.kafka_publisher import KafkaPublisher
+from consumer.adapters.kafka_publisher import send
 from consumer.decode import decode_id
 from consumer.erasure.residue import Report
 from consumer.erasure.verify_erasure import Verification, require_topics
@@ -34,13 +34,7 @@ def request_erasure(settings: Settings, record_id: str) -> str:
     require_brokers(settings)
     topic = load_profile(settings.profile).input
     key = _key(record_id)
-    publisher = KafkaPublisher(settings.kafka.producer_properties)
-    try:
-        publisher.partitions(topic)
-        publisher.publish([Outgoing(topic, key, None)])
-        publisher.flush()
-    finally:
-        publisher.close()
+    send(settings.kafka.producer_properties, [Outgoing(topic, key, None)])
     return topic
 
 

@@ -21,6 +21,7 @@ from consumer.erasure.residue import Live, Report, Traces
 from consumer.erasure.topic_residue import TopicScan
 from consumer.errors import BrokerError
 from consumer.indexes import SPOOL
+from consumer.names import encoders_group, letters_of, matchers_group
 from consumer.profile import Profile
 from consumer.records import Position
 from consumer.settings import Settings
@@ -71,13 +72,15 @@ class Verification:
                 f"the null value is not on {self._profile.input}: another message of its key took its place meanwhile"
             )
         ((number, offset),) = origin.items()
-        if late := self._await(self._profile.encoders, self._profile.input, origin, deadline):
+        if late := self._await(encoders_group(self._settings, self._profile), self._profile.input, origin, deadline):
             return late
         source = f"{self._profile.input}/{number}/{offset}"
         tombstones = self._find(self._profile.vectors_topic, before.vectors, source)
         if len(tombstones) < len(before.vectors):
             return f"only {len(tombstones)} of the {len(before.vectors)} partitions of {self._profile.vectors_topic} have it"
-        return self._await(f"{self._profile.name}.match", self._profile.vectors_topic, tombstones, deadline)
+        return self._await(
+            matchers_group(self._settings, self._profile), self._profile.vectors_topic, tombstones, deadline
+        )
 
     def _find(self, topic: str, since: Mapping[int, int], source: str | None) -> dict[int, int]:
         """Partition → offset of the newest null value of the record; of the one that came from `source`, if that is given."""
@@ -91,8 +94,7 @@ class Verification:
                     found[message.position.partition] = message.position
         return {number: position.offset for number, position in found.items()}
 
-    def _await(self, member: str, topic: str, wanted: Mapping[int, int], deadline: float) -> str:
-        group = f"{self._settings.kafka.group}.{member}"
+    def _await(self, group: str, topic: str, wanted: Mapping[int, int], deadline: float) -> str:
         while True:
             done = kafka_groups.committed(self._settings.kafka.client_properties, group, topic)
             late = sorted(number for number, offset in wanted.items() if done.get(number, 0) <= offset)
@@ -100,7 +102,7 @@ class Verification:
                 return ""
             if time.monotonic() > deadline:
                 where = ", ".join(map(str, late))
-                return f"the {member.rsplit('.', 1)[-1]} stage (group {group}) did not get to it in {topic}, partition {where}: does it run?"
+                return f"the {group.rsplit('.', 1)[-1]} stage (group {group}) did not get to it in {topic}, partition {where}: does it run?"
             time.sleep(_PAUSE_SECONDS)
 
     # looking
@@ -142,7 +144,7 @@ class Verification:
         """Returns the vectors that the record had, as far as they can be read still: values of the vectors topic."""
         vectors: list[bytes] = []
         topics = self._settings.topics
-        shared = {topics.feedback, f"{topics.feedback}.dlq", topics.events, topics.clusters, topics.possible}
+        shared = {topics.feedback, letters_of(topics.feedback), topics.events, topics.clusters, topics.possible}
         report.looked_at["topics"] = 0
         for spec in topic_specs(self._settings, self._profile):
             config = kafka_topics.configuration(self._settings.kafka.client_properties, spec.name)

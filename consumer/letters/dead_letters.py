@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 
 from consumer.errors import RejectedError
+from consumer.names import letters_of
 from consumer.records import Message, Outgoing, Position, Rejected
 
-SUFFIX = ".dlq"
 REPLAYED = "dedup-replayed"
 """Header of a message that was sent again: `topic/partition/offset` of the one that was rejected."""
 _OURS = "dedup-"
@@ -29,7 +29,7 @@ def dead_letter(rejected: Rejected) -> Outgoing:
     }
     if message.value is not None:
         headers["dedup-payload-sha256"] = hashlib.sha256(message.value).hexdigest().encode()
-    return Outgoing(f"{position.topic}{SUFFIX}", message.key, message.value, headers)
+    return Outgoing(letters_of(position.topic), message.key, message.value, headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from consumer.adapters.kafka_commits import Committed, KafkaCommits
 from consumer.adapters.kafka_publisher import KafkaPublisher
 from consumer.adapters.kafka_reader import KafkaReader, highs
 from consumer.errors import RejectedError
-from consumer.letters.dead_letters import SUFFIX, Choice, Letter, original, read_letter
+from consumer.letters.dead_letters import Choice, Letter, original, read_letter
 from consumer.letters.handled import MAX_NOTE_CHARS, Handled
 from consumer.letters.superseded import Newer, Overtaken
+from consumer.names import letters_of, read_topics, replay_group
 from consumer.ports import ClusterStore
 from consumer.profile import Profile, load_profile
 from consumer.records import Message, Outgoing, Position
@@ -68,11 +69,6 @@ class Outcome:
     """Letters for another run: more holes than a commit can remember."""
 
 
-def dead_letter_topics(settings: Settings, profile: Profile) -> list[str]:
-    """The topics that this deployment's stages write letters to."""
-    return [f"{name}{SUFFIX}" for name in (profile.input, settings.topics.feedback, profile.vectors_topic)]
-
-
 class Mailbox:
     """The dead letters of one deployment. A context manager; its calls raise DedupError."""
 
@@ -83,7 +79,7 @@ class Mailbox:
         self._up = ExitStack()
 
     def __enter__(self) -> Self:
-        group = f"{self._settings.kafka.group}.{self._profile.name}.dlq"
+        group = replay_group(self._settings, self._profile)
         properties = self._settings.kafka.consumer_properties
         self._commits = self._up.enter_context(KafkaCommits(properties, group))
         self._reader = KafkaReader(properties)
@@ -100,7 +96,7 @@ class Mailbox:
         counts: Counter[tuple[str, str]] = Counter()
         newest: list[Found] = []
         waiting = foreign = 0
-        for topic in dead_letter_topics(self._settings, self._profile):
+        for topic in map(letters_of, read_topics(self._settings, self._profile)):
             handled = self._handled(topic)
             for message in self._reader.read(topic, highs(self._reader.ends(topic))):
                 try:
@@ -129,9 +125,10 @@ class Mailbox:
     def replay(self, choice: Choice, *, dry_run: bool) -> Outcome:
         """Send the letters that are meant back to their topics, in their order; with `dry_run`, only say what would be."""
         outcome = Outcome()
-        for topic in dead_letter_topics(self._settings, self._profile):
+        for origin in read_topics(self._settings, self._profile):
+            topic = letters_of(origin)
             handled = self._handled(topic)
-            done = _Round(self._settings, self._profile, self._reader, topic, outcome).run(choice, handled, dry_run)
+            done = _Round(self._settings, self._profile, self._reader, origin, outcome).run(choice, handled, dry_run)
             if not dry_run:
                 self._commits.commit(topic, {n: Committed(h.before, h.note) for n, h in done.items()})
         return outcome
@@ -140,12 +137,14 @@ class Mailbox:
 class _Round:
     """The replay of one dead-letter topic."""
 
-    def __init__(self, settings: Settings, profile: Profile, reader: KafkaReader, topic: str, outcome: Outcome) -> None:
+    def __init__(
+        self, settings: Settings, profile: Profile, reader: KafkaReader, origin: str, outcome: Outcome
+    ) -> None:
         self._settings = settings
         self._profile = profile
         self._reader = reader
-        self._topic = topic
-        self._origin = topic.removesuffix(SUFFIX)
+        self._topic = letters_of(origin)
+        self._origin = origin
         self._outcome = outcome
 
     def run(self, choice: Choice, handled: Mapping[int, Handled], dry_run: bool) -> dict[int, Handled]:

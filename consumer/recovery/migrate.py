@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 import msgpack
 
 from consumer.adapters import kafka_groups
+from consumer.adapters.kafka_publisher import send
 from consumer.adapters.kafka_reader import highs
 from consumer.encode import scope_partition
 from consumer.errors import SettingsError
+from consumer.names import encoders_group, letters_of
 from consumer.records import Message, Outgoing, Position
 from consumer.recovery.outlook import Outlook
 from consumer.recovery.rebuild import Rebuilt, farewells
 from consumer.recovery.restoration import restoration
-from consumer.recovery.site import Progress, Site, feed, now_ms, send
+from consumer.recovery.site import Progress, Site, feed, now_ms
 from consumer.recovery.vectors_replay import VectorsReplay
 from consumer.settings import Settings
 from consumer.vectors import is_word
@@ -109,7 +111,7 @@ def switch(
         _await(
             lambda: not _Old.lag(site), wait_seconds, lambda: f"the new encoders are {_Old.lag(site)} messages behind"
         )
-        send(settings, old.messages(len(replays)))
+        send(settings.kafka.producer_properties, old.messages(len(replays)))
         _catch_up(site, replays, progress)
         rebuilt = _fill(site, replays, drop_missing=drop_missing, progress=progress)
     return Switched(
@@ -133,7 +135,7 @@ def _fill(site: Site, replays: list[VectorsReplay], *, drop_missing: bool, progr
         lost += farewells(site.topic, made)
     site.commit({replay.partition: replay.offset for replay in replays})
     if drop_missing and lost:
-        send(site.settings, lost)
+        send(site.settings.kafka.producer_properties, lost)
         rebuilt.dropped = True
     site.inventory.finish(None if whole else f"{now_ms()}")
     rebuilt.seconds = round(time.monotonic() - started, 3)
@@ -161,7 +163,7 @@ class _Old:
     def lag(site: Site) -> int:
         """Messages of the input and of feedback that the new encoders have not read."""
         properties = site.settings.kafka.client_properties
-        group = f"{site.settings.kafka.group}.{site.profile.encoders}"
+        group = encoders_group(site.settings, site.profile)
         waiting = 0
         for topic in (site.profile.input, site.settings.topics.feedback):
             done = kafka_groups.committed(properties, group, topic)
@@ -212,7 +214,7 @@ def _require_other(site: Site, source: str) -> None:
 def _advice(missing: list[str], site: Site, source: str) -> str:
     return (
         f"{len(missing)} records that {source} has are not in {site.topic} ({', '.join(missing[:EXAMPLES])}…): "
-        f"{site.profile.input} does not hold them any more, or they were rejected (see {site.profile.input}.dlq). Send "
+        f"{site.profile.input} does not hold them any more, or they were rejected (see {letters_of(site.profile.input)}). Send "
         "them to it again, or say --drop-missing: they are forgotten then, and leave their clusters."
     )
 

@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from consumer.adapters.kafka_publisher import send
 from consumer.adapters.kafka_reader import highs
 from consumer.encode import scope_partition
 from consumer.errors import SettingsError
 from consumer.records import Erasure, Outgoing, Position
 from consumer.recovery.reconcile import NOWHERE
 from consumer.recovery.restoration import Identity, Restoration, restoration
-from consumer.recovery.site import Progress, Site, feed, now_ms, send
+from consumer.recovery.site import Progress, Site, feed, now_ms
 from consumer.recovery.told import Told
 from consumer.settings import Settings
 from consumer.vectors import pack_erasure
@@ -89,7 +90,7 @@ def rebuild(settings: Settings, *, replace: bool, to_end: bool, drop_missing: bo
         if to_end:
             site.commit(until)
         if drop_missing and lost:
-            send(settings, lost)
+            send(settings.kafka.producer_properties, lost)
             rebuilt.dropped = True
         site.inventory.finish(None if whole else f"{now_ms()}")
     rebuilt.seconds = round(time.monotonic() - started, 3)

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import Self
 
 from consumer.adapters import kafka_groups
-from consumer.adapters.kafka_publisher import KafkaPublisher
 from consumer.adapters.kafka_reader import KafkaReader, complete, highs
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.encode import EncoderSet
@@ -14,9 +13,10 @@ from consumer.errors import SettingsError
 from consumer.indexes import build_snapshots
 from consumer.match import MatchStage
 from consumer.minter import generation_key
+from consumer.names import matchers_group
 from consumer.ports import ClusterStore, SnapshotStore
 from consumer.profile import load_profile
-from consumer.records import Message, Outgoing
+from consumer.records import Message
 from consumer.recovery.restoration import Identity, Restoration
 from consumer.recovery.told import Told
 from consumer.recovery.vectors_replay import Models, VectorsReplay
@@ -42,7 +42,7 @@ class Site:
         self.settings = settings
         self.profile = load_profile(settings.profile)
         self.encoders = encoders or build_encoders(settings, self.profile)
-        self.group = f"{settings.kafka.group}.{self.profile.name}.match"
+        self.group = matchers_group(settings, self.profile)
         self._up = ExitStack()
 
     def __enter__(self) -> Self:
@@ -142,16 +142,6 @@ def feed(site: Site, replay: VectorsReplay, until: int, progress: Progress) -> N
             yield message
 
     replay.feed(told())
-
-
-def send(settings: Settings, messages: list[Outgoing]) -> None:
-    """Produce messages and wait until the brokers have them. Raises BrokerError."""
-    publisher = KafkaPublisher(settings.kafka.producer_properties)
-    try:
-        publisher.publish(messages)
-        publisher.flush()
-    finally:
-        publisher.close()
 
 
 def now_ms() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import yaml
 
-from consumer.adapters.kafka_publisher import KafkaPublisher
+from consumer.adapters.kafka_publisher import send
 from consumer.adapters.kafka_reader import KafkaReader, highs
 from consumer.encode import EncoderSet
 from consumer.errors import SettingsError
@@ -40,9 +40,7 @@ class Site:
 
     def send(self, topic: str, messages: Sequence[Outgoing]) -> None:
         """To a topic, and wait until the broker has them."""
-        publisher = KafkaPublisher(self.settings.kafka.producer_properties)
-        publisher.publish([replace(message, topic=topic) for message in messages])
-        publisher.close()
+        send(self.settings.kafka.producer_properties, [replace(message, topic=topic) for message in messages])
 
     def read(self, topic: str, since: int = 0) -> list[Message]:
         """All of partition 0 from an offset on, as a read_committed subscriber sees it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from consumer.names import encoders_group
 from consumer.profile import load_profile
 from consumer.settings import load_settings
 from tests.chart.render import CHART, CI, MINIMAL, containers, objects, one, pods, roles, selected, settings_file
@@ -220,7 +221,7 @@ def test_autoscaling_by_lag_asks_after_the_group_and_topic_of_the_encoders(
     assert scaler["maxReplicaCount"] <= settings.topics.partitions
     (trigger,) = scaler["triggers"]
     assert trigger["metadata"]["topic"] == profile.input
-    assert trigger["metadata"]["consumerGroup"] == f"{settings.kafka.group}.{profile.encoders}"
+    assert trigger["metadata"]["consumerGroup"] == encoders_group(settings, profile)
     assert trigger["metadata"]["bootstrapServers"] == settings.kafka.bootstrap_servers
     assert trigger["metadata"]["excludePersistentLag"] == trigger["metadata"]["limitToPartitionsWithLag"] == "true"
     assert trigger["metadata"]["offsetResetPolicy"] == "earliest"

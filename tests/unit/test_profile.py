@@ -9,7 +9,9 @@ import yaml
 
 from consumer.errors import SettingsError
 from consumer.fusion_spec import WeightedSpec
+from consumer.names import encoders_group
 from consumer.profile import BUILT_IN, Profile, load_profile
+from consumer.settings import Settings
 from tests.factories import PERSON, offer_profile, person_profile
 
 
@@ -195,5 +197,6 @@ def test_an_encoder_gets_fields_it_can_read(file: Path, modality: dict[str, obje
 def test_a_vectors_topic_of_its_own_has_encoders_of_its_own() -> None:
     """They start at the beginning of the input, beside those of the topic in use."""
     usual, other = person_profile(), person_profile(vectors="vectors.person.2")
-    assert (usual.vectors_topic, usual.encoders) == ("vectors.person", "person.encode")
-    assert (other.vectors_topic, other.encoders) == ("vectors.person.2", "person.vectors.person.2.encode")
+    groups = [encoders_group(Settings(), profile) for profile in (usual, other)]
+    assert (usual.vectors_topic, groups[0]) == ("vectors.person", "dedup.person.encode")
+    assert (other.vectors_topic, groups[1]) == ("vectors.person.2", "dedup.person.vectors.person.2.encode")

@@ -147,7 +147,7 @@ def settle(group: str) -> None:
     """Return once all of the input is encoded and all of `vectors` decided by the matchers of this group."""
     deadline = time.time() + _PATIENCE_SECONDS
     while not (
-        _through(f"{_GROUP}.{_PROFILE.encoders}", _PROFILE.input)
+        _through(f"{_GROUP}.{_PROFILE.name}.encode", _PROFILE.input)
         and _through(f"{group}.{_PROFILE.name}.match", _PROFILE.vectors_topic)
     ):
         if time.time() > deadline:

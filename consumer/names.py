@@ -1,0 +1,32 @@
+"""The names on Kafka that settings and profile make together: consumer groups, and topics of dead letters."""
+
+from consumer.profile import Profile
+from consumer.settings import Settings
+
+_LETTERS = ".dlq"
+
+
+def encoders_group(settings: Settings, profile: Profile) -> str:
+    """Of the encode stage. Encoders of another vectors topic start from the beginning of the input."""
+    vectors = "" if profile.vectors is None else f".{profile.vectors}"
+    return f"{settings.kafka.group}.{profile.name}{vectors}.encode"
+
+
+def matchers_group(settings: Settings, profile: Profile) -> str:
+    """Of the match stage, and the beginning of its transactional ids."""
+    return f"{settings.kafka.group}.{profile.name}.match"
+
+
+def replay_group(settings: Settings, profile: Profile) -> str:
+    """Under which `dedup dlq replay` notes what it has handled; it has no members."""
+    return f"{settings.kafka.group}.{profile.name}.dlq"
+
+
+def read_topics(settings: Settings, profile: Profile) -> list[str]:
+    """The topics that the stages read, whose messages may be rejected."""
+    return [profile.input, settings.topics.feedback, profile.vectors_topic]
+
+
+def letters_of(topic: str) -> str:
+    """The topic that the dead letters of a topic are written to."""
+    return f"{topic}{_LETTERS}"
