@@ -6,12 +6,10 @@ Where they are alike, more is asked of a pair.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from consumer.records import Bools, Integers
+from consumer.records import Bools, Doubles, Integers
 from consumer.terms import whole_rows
 
-Doubles = npt.NDArray[np.float64]
 _ENOUGH = 16
 """Candidates: the farthest quarter of fewer may be the nearest as well."""
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import msgpack
 import numpy as np
-import numpy.typing as npt
 
+from consumer.records import Doubles
 from consumer.whitening import Whitening
-
-Doubles = npt.NDArray[np.float64]
 
 _BINS = np.linspace(-12, 12, 97)
 """Log-odds of candidate pairs are counted to the quarter."""

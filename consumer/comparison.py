@@ -5,11 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from consumer.records import Bools, Floats, Integers
-
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Bools, Doubles, Floats, Integers
 
 
 @dataclass(frozen=True)  # no slots: what is asked for often is kept

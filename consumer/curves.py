@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from consumer.records import Bools
-
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Bools, Doubles
 
 
 @dataclass(frozen=True, slots=True)

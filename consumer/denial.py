@@ -22,8 +22,7 @@ def denials(rows: Sequence[Row]) -> list[OutboxEntry]:
     if not rows:
         return []
     METRICS.denied.inc(len(rows))
-    sources = [row.item.source for row in rows]
-    shown = [f"{s.topic}/{s.partition}/{s.offset}" for s in sources[:_SHOWN]]
+    shown = [str(row.item.source) for row in rows[:_SHOWN]]
     _log.warning("denied", stage="match", records=len(rows), positions=shown)
     ends = [Erasure(record, row.item.source, row.item.ingested_ms) for row in rows for record in row.records]
     return [erasure_entry(end, row.position.offset) for end, row in zip(ends, rows, strict=True)]

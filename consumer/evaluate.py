@@ -12,7 +12,7 @@ import orjson
 
 from consumer.batch import MemoryPipeline, chunks
 from consumer.comparison import Comparison
-from consumer.curves import Curve, Doubles, curve
+from consumer.curves import Curve, curve
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import SettingsError
 from consumer.evaluation import EventView, Interval, Scores, overlap
@@ -22,7 +22,7 @@ from consumer.indexes import new_index
 from consumer.mistakes import FalseCluster, WrongPair, largest_false, wrong_pairs
 from consumer.pairs import PairTable, candidate_pairs
 from consumer.profile import load_profile
-from consumer.records import Bools, Message, Outgoing, Position, Vector
+from consumer.records import Bools, Doubles, Message, Outgoing, Position, Vector
 from consumer.settings import Settings
 from consumer.string_match import string_match
 from consumer.vectors import unpack

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Doubles
+
 _DRAWS_AT_ONCE = 50
 
 

@@ -15,12 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.layout import DECIMALS
-from consumer.records import Floats, Member
-
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Doubles, Floats, Member
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.background import of_farthest
 from consumer.beliefs import Beliefs, Expectations
 from consumer.comparison import Comparison
 from consumer.fusion_spec import WeightedSpec
 from consumer.layout import DECIMALS, Layout
-from consumer.records import Match
-
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Doubles, Match
 
 
 class Fusion(Protocol):

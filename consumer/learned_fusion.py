@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.background import Background
 from consumer.beliefs import Beliefs, Expectations
@@ -14,10 +13,8 @@ from consumer.comparison import Comparison
 from consumer.fusion import probability
 from consumer.fusion_spec import LearnedSpec
 from consumer.layout import DECIMALS, Layout
-from consumer.records import Bools, Floats, Match
+from consumer.records import Bools, Doubles, Floats, Match
 from consumer.terms import terms_of
-
-Doubles = npt.NDArray[np.float64]
 
 
 class Decider(Protocol):

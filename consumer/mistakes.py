@@ -8,9 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from consumer.curves import Doubles
 from consumer.pairs import PairTable
-from consumer.records import Bools
+from consumer.records import Bools, Doubles
 
 SHOWN = 10
 """Of each kind."""

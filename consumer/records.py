@@ -14,6 +14,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
 Bools = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 FieldValue = str | float | bytes | Sequence[str]
@@ -28,6 +29,17 @@ class Position:
     topic: str
     partition: int
     offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Position":
+        """What `str` makes of one. Raises ValueError for anything else."""
+        topic, partition, offset = text.rsplit("/", 2)
+        if not (topic and partition.isascii() and offset.isascii() and partition.isdigit() and offset.isdigit()):
+            raise ValueError(f"{text!r} is no topic/partition/offset")
+        return cls(topic, int(partition), int(offset))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.comparison import Comparison
-from consumer.records import Bools, Integers
-
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Bools, Doubles, Integers
 
 
 @dataclass(frozen=True, slots=True)

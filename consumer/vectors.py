@@ -146,8 +146,7 @@ def _entry(sent: Outgoing, offset: int) -> OutboxEntry:
 
 def _headers(source: Position, ingested_ms: int) -> dict[str, bytes]:
     """Those of a null value."""
-    position = f"{source.topic}/{source.partition}/{source.offset}"
-    return {SOURCE_HEADER: position.encode(), INGESTED_HEADER: str(ingested_ms).encode()}
+    return {SOURCE_HEADER: str(source).encode(), INGESTED_HEADER: str(ingested_ms).encode()}
 
 
 def _read_headers(headers: Mapping[str, bytes]) -> tuple[Position, int]:

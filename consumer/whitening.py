@@ -13,12 +13,9 @@ from dataclasses import dataclass
 
 import msgpack
 import numpy as np
-import numpy.typing as npt
 
 from consumer.ports import VectorIndex
-from consumer.records import Floats
-
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Doubles, Floats
 
 LEAST_ROWS = 128
 """Fewer records would be told apart by what they have in common."""

@@ -14,12 +14,10 @@ from sklearn.linear_model import LogisticRegression
 
 from consumer.background import Background, of_farthest
 from consumer.beliefs import Beliefs, Expectations
-from consumer.records import Bools, Floats
+from consumer.records import Bools, Doubles, Floats
 from consumer.terms import terms_of
 from export.errors import ExportError
 from export.pair_sets import SET_WEIGHT, PairSet
-
-Doubles = npt.NDArray[np.float64]
 
 KNOTS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MAX_PAIRS = 60_000

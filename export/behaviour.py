@@ -17,10 +17,10 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.adapters.behaviour_encoder import FEATURES, GAP, HABIT, BehaviourEncoder, times_of
 from consumer.profile import FieldSpec
+from consumer.records import Doubles
 from export import choice, linear, own_records, spec
 from export.errors import ExportError
 from export.graph import OPSET, STORED
@@ -28,7 +28,6 @@ from export.parity import Reference
 from export.projection import Floats, unit
 from export.whitening import principal, whitening
 
-Doubles = npt.NDArray[np.float64]
 SHRINK = 1.0
 """Of the spread within persons; between .3 and 4 it made a difference of .005, on the same splits."""
 LOGINS = 8

@@ -17,10 +17,10 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.adapters.device_encoder import BROWSER, SYSTEM, DeviceEncoder
 from consumer.profile import FieldSpec
+from consumer.records import Doubles
 from export import choice, linear, own_records, spec
 from export.errors import ExportError
 from export.graph import OPSET, STORED
@@ -28,7 +28,6 @@ from export.parity import Reference
 from export.projection import Floats, unit
 from export.whitening import whitening
 
-Doubles = npt.NDArray[np.float64]
 SHRINK = 1.0
 LEAST = 50
 """Records a fit needs."""

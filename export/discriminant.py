@@ -7,17 +7,15 @@ change. A layer trained by its gradient is drawn to what tells products apart, w
 from random import Random
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from consumer.adapters.pixels import Pixels
+from consumer.records import Doubles
 from export.views import Supply
 from export.vision import Encoder, cells
 
 _RIDGE = 1.0
 _PAIRS = 128
-
-Doubles = npt.NDArray[np.float64]
 
 
 def refit(encoder: Encoder, supply: Supply, pairs: int, seed: int) -> None:

@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.adapters.onnx_decider import OnnxDecider
 from consumer.encode import EncoderSet
@@ -22,6 +21,7 @@ from consumer.indexes import new_index
 from consumer.layout import Layout
 from consumer.merging import MergeRules
 from consumer.profile import Profile, TextModality, load_profile
+from consumer.records import Doubles
 from consumer.settings import Settings, load_settings
 from consumer.wiring import build_encoders
 from export import additive, decider_graph, left_out, pair_sets, spec
@@ -30,7 +30,6 @@ from export.arguments import folder_name
 from export.errors import ExportError
 from export.pair_sets import PairSet
 
-Doubles = npt.NDArray[np.float64]
 THRESHOLDS = (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SURE = 0.9
 _MAX_DIFFERENCE = 1e-4

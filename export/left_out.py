@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from consumer.evaluation import Scores, overlap
@@ -14,12 +13,11 @@ from consumer.layout import Layout
 from consumer.learned_fusion import LearnedFusion
 from consumer.merging import MergeRules
 from consumer.partition import partition
-from consumer.records import Bools, Evidence, Match, Member
+from consumer.records import Bools, Doubles, Evidence, Match, Member
 from consumer.words import Words
 from export.additive import Additive
 from export.pair_sets import PairSet
 
-Doubles = npt.NDArray[np.float64]
 _HALVES_SEED = 4
 POSSIBLE_SHARE = 0.3
 """Pairs of this share of the duplicate probability count as possible, when clusters are made here."""

@@ -5,9 +5,9 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from consumer.records import Doubles
 from export.graph import OPSET
 
-Doubles = npt.NDArray[np.float64]
 LEAST = 1e-12
 """Shortest vector that is brought to length 1; shorter ones stay near zero."""
 _IR = 9

@@ -1,9 +1,9 @@
 """Directions in which a population varies little count for more: the matrix that makes it so, fitted and shrunk."""
 
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Doubles
+
 _LEAST = 1e-6
 
 

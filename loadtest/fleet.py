@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from consumer.errors import DedupError
 from consumer.profile import Profile
+from consumer.records import Doubles
 from consumer.settings import Settings
 from loadtest.author import KINDS, record_id
 from loadtest.generator import Assignment, Sent, generate
 from loadtest.reader import Arrivals, EventNotes, RecordNotes, Told, read
-from loadtest.schedule import Doubles
 from loadtest.workload import Workload
 
 _HEAD_START_NS = 300_000_000

@@ -17,8 +17,8 @@ from confluent_kafka import Message as KafkaMessage
 
 from consumer.adapters.kafka_publisher import DEFAULTS
 from consumer.profile import Profile
+from consumer.records import Doubles
 from loadtest.author import KINDS, Author, Sending
-from loadtest.schedule import Doubles
 from loadtest.workload import Workload
 
 _AHEAD = 5_000

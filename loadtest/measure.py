@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from consumer.records import Doubles
 from loadtest.generator import Sent
 from loadtest.lag import Sample, growth
 from loadtest.latency import measured
 from loadtest.outcome import Series, Step
 from loadtest.reader import Arrivals
-from loadtest.schedule import Doubles, length_seconds
+from loadtest.schedule import length_seconds
 from loadtest.workload import Phase
 
 KEPT_UP = 0.95

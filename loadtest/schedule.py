@@ -8,11 +8,9 @@ OpenMessaging Benchmark counts the same way).
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from consumer.records import Doubles
 from loadtest.workload import Arrivals, Phase
-
-Doubles = npt.NDArray[np.float64]
 
 
 def intended_seconds(phases: Sequence[Phase], arrivals: Arrivals, seed: int) -> Doubles:

@@ -15,11 +15,11 @@ from consumer.adapters.behaviour_encoder import BehaviourEncoder
 from consumer.adapters.device_encoder import DeviceEncoder
 from consumer.adapters.lexical_encoder import LexicalEncoder
 from consumer.background import Background
-from consumer.beliefs import Doubles, Expectations
+from consumer.beliefs import Expectations
 from consumer.encode import EncoderSet
 from consumer.ports import Encoder
 from consumer.profile import BehaviourModality, DeviceModality, LexicalModality, Modality, Profile, load_profile
-from consumer.records import Bools, Floats, Message, Position, Vector
+from consumer.records import Bools, Doubles, Floats, Message, Position, Vector
 
 KEY = hashlib.blake2b(b"a key for tests", digest_size=32).digest()
 NOW_MS = 1_760_000_000_000

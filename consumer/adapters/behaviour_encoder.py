@@ -12,13 +12,10 @@ from datetime import datetime
 from itertools import chain, pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from consumer.errors import SettingsError
-from consumer.records import Bools, Embeddings, FieldValue, Floats, Integers
+from consumer.records import Bools, Doubles, Embeddings, FieldValue, Floats, Integers
 from consumer.times import moment
-
-Doubles = npt.NDArray[np.float64]
 
 _REVISION = "behaviour-1"
 _DIM = 64

@@ -9,11 +9,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from consumer.adapters.model_spec import read_spec
 from consumer.adapters.onnx_session import CPU, Session, verified
 from consumer.errors import ModelError
 from consumer.records import Embeddings, FieldValue, Floats
@@ -98,9 +99,8 @@ class FittedEncoder:
 
 def read_fitted_spec(model_dir: Path) -> FittedSpec:
     """Read `spec.json`. Raises ModelError when it is missing or says too little."""
-    path = model_dir / "spec.json"
-    try:
-        spec = json.loads(path.read_bytes())
+
+    def take(spec: Mapping[str, Any]) -> FittedSpec:
         return FittedSpec(
             modality=str(spec["modality"]),
             dim=int(spec["dim"]),
@@ -108,7 +108,5 @@ def read_fitted_spec(model_dir: Path) -> FittedSpec:
             width=int(spec["preprocessing"]["width"]),
             model_sha256=str(spec["sha256"]["model.onnx"]),
         )
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); point to a folder made by export") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: is not the spec of a fitted encoder ({error!r}); export the model again") from error
+
+    return read_spec(model_dir, "a fitted encoder", "behaviour` or `… device", take)

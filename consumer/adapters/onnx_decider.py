@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
+from consumer.adapters.model_spec import read_spec
 from consumer.adapters.onnx_session import CPU, Session, verified
 from consumer.background import Background
 from consumer.beliefs import Expectations
 from consumer.errors import ModelError
-from consumer.records import Bools, Floats
+from consumer.records import Bools, Doubles, Floats
 
-Doubles = npt.NDArray[np.float64]
 _BACKGROUND = ("slope", "usual", "most")
 _DECIDES = ("modalities", "crowding", "quality", "whitened", "background", "base_rate", "damping", "sha256")
 """What of `spec.json` changes decisions."""
@@ -71,14 +70,12 @@ class OnnxDecider:
 
 
 def _read(folder: Path) -> Mapping[str, Any]:
-    path = folder / "spec.json"
-    try:
-        spec = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}); make it with `python -m export fusion`") from error
-    if not isinstance(spec, dict) or spec.get("modality") != "decider":
-        raise ModelError(f"{path}: not a decider; make one with `python -m export fusion`")
-    return spec
+    def take(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        if spec["modality"] != "decider":
+            raise ModelError(f"{folder / 'spec.json'}: not a decider; make one with `python -m export fusion`")
+        return spec
+
+    return read_spec(folder, "a decider", "fusion", take)
 
 
 def _check(folder: Path, decider: OnnxDecider) -> None:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from consumer.adapters.image_store import ImageStore, Miss
 from consumer.adapters.likeness import Likeness
+from consumer.adapters.model_spec import read_spec
 from consumer.adapters.onnx_session import Session, verified
 from consumer.adapters.pixels import (
     REVISION,
@@ -177,19 +178,16 @@ def _shapes(size: int, most: int) -> Shapes:
 
 def read_image_spec(model_dir: Path) -> ImageSpec:
     """Read `spec.json`. Raises ModelError when it is missing or says too little."""
-    path = model_dir / "spec.json"
-    try:
-        spec = json.loads(path.read_bytes())
-        found = ImageSpec(
+
+    def take(spec: Mapping[str, Any]) -> ImageSpec:
+        if spec["modality"] != "image":
+            raise ModelError(
+                f"{model_dir}: is a model of modality {spec['modality']!r}; name an image model in the profile"
+            )
+        return ImageSpec(
             dim=int(spec["dim"]),
             preprocessing=preprocessing_of(spec["preprocessing"]),
             model_sha256=str(spec["sha256"]["model.onnx"]),
         )
-        modality = spec["modality"]
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); point to a folder made by export") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: is not the spec of an image encoder ({error!r}); export the model again") from error
-    if modality != "image":
-        raise ModelError(f"{path}: is the spec of a model of modality {modality!r}; name an image model in the profile")
-    return found
+
+    return read_spec(model_dir, "an image encoder", "image", take)

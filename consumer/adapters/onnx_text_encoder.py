@@ -1,14 +1,15 @@
 """Text to vectors with an ONNX model folder: `model.onnx`, `tokenizer.json` and the `spec.json` that vouches for them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from consumer.adapters.model_spec import read_spec
 from consumer.adapters.onnx_session import Session, verified
 from consumer.adapters.tensorrt import Shapes
 from consumer.adapters.text_encoder import TextEncoder
@@ -59,7 +60,7 @@ class OnnxTextEncoder(TextEncoder):
 
         `batch_tokens` is the most of a batch, padding included; None: what suits the provider.
         """
-        self._spec = spec = read_spec(model_dir)
+        self._spec = spec = read_text_spec(model_dir)
         model = verified(model_dir / "model.onnx", spec.model_sha256)
         tokenizer = verified(model_dir / "tokenizer.json", spec.tokenizer_sha256)
         self._tokenizer = _tokenizer(tokenizer, model_dir, spec.max_tokens)
@@ -102,11 +103,10 @@ def _shapes(max_tokens: int) -> Shapes:
     return Shapes(smallest, usual, largest)
 
 
-def read_spec(model_dir: Path) -> Spec:
+def read_text_spec(model_dir: Path) -> Spec:
     """Read `spec.json`. Raises ModelError when it is missing or says too little."""
-    path = model_dir / "spec.json"
-    try:
-        spec = json.loads(path.read_bytes())
+
+    def take(spec: Mapping[str, Any]) -> Spec:
         preprocessing, digests = spec["preprocessing"], spec["sha256"]
         return Spec(
             dim=int(spec["dim"]),
@@ -116,10 +116,8 @@ def read_spec(model_dir: Path) -> Spec:
             model_sha256=str(digests["model.onnx"]),
             tokenizer_sha256=str(digests["tokenizer.json"]),
         )
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); point to a folder made by export") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: is not the spec of a text encoder ({error!r}); export the model again") from error
+
+    return read_spec(model_dir, "a text encoder", "text", take)
 
 
 def _tokenizer(content: bytes, model_dir: Path, max_tokens: int) -> Tokenizer:

@@ -9,11 +9,8 @@ docs/performance.md).
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from consumer.records import Floats
-
-Doubles = npt.NDArray[np.float64]
+from consumer.records import Doubles, Floats
 
 ROWS_PER_AXIS = 10
 """So many vectors at least for each axis that is learnt."""

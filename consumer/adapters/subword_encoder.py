@@ -4,13 +4,14 @@ It reads any script: names meet their Latin form and their sound (`subword_token
 weigh more than words because they were learned to.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from consumer.adapters.model_spec import read_spec, spec_says
 from consumer.adapters.onnx_session import Session, verified
 from consumer.adapters.subword_tokens import MAX_IDS, REVISION, features_of
 from consumer.adapters.tensorrt import Shapes
@@ -96,24 +97,18 @@ def padded(ids: Sequence[Ids]) -> dict[str, Integers]:
 
 
 def is_subword(model_dir: Path) -> bool:
-    """Whether the folder holds a model of this kind; what is wrong with it is said when it is loaded."""
-    try:
-        return bool(json.loads((model_dir / "spec.json").read_bytes())["modality"] == "subword")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    """Whether the folder holds a model of this kind."""
+    return spec_says(model_dir, "modality", "subword")
 
 
 def read_subword_spec(model_dir: Path) -> SubwordSpec:
     """Read `spec.json`. Raises ModelError when it is missing or says too little."""
-    path = model_dir / "spec.json"
-    try:
-        spec = json.loads(path.read_bytes())
+
+    def take(spec: Mapping[str, Any]) -> SubwordSpec:
         return SubwordSpec(
             dim=int(spec["dim"]),
             features=str(spec["preprocessing"]["features"]),
             model_sha256=str(spec["sha256"]["model.onnx"]),
         )
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); point to a folder made by export") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: is not the spec of a subword encoder ({error!r}); train the model again") from error
+
+    return read_spec(model_dir, "a subword encoder", "train-text", take)

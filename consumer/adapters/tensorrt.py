@@ -5,13 +5,14 @@ onnxruntime and one processor; onnxruntime tells processors apart itself, the fo
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
+
+from consumer.adapters.model_spec import spec_says
 
 Shape = Mapping[str, Sequence[int]]
 """Input → its dimensions."""
@@ -52,10 +53,7 @@ def _written(shape: Shape) -> str:
 
 def _is_half(model_dir: Path) -> bool:
     """Half precision only for a model that was exported, and measured, in it."""
-    try:
-        return bool(json.loads((model_dir / "spec.json").read_bytes()).get("variant") == "fp16-compute")
-    except (OSError, ValueError, AttributeError):
-        return False
+    return spec_says(model_dir, "variant", "fp16-compute")
 
 
 def _folder(model: bytes, engines: Path | None) -> Path | None:

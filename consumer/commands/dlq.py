@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from consumer.commands.options import configured, print_json, with_settings
-from consumer.letters.dead_letters import Choice, parse_position
+from consumer.letters.dead_letters import Choice
 from consumer.records import Position
 
 _KEY_CHARS = 60
@@ -41,7 +41,7 @@ def _choice(reason: str | None, stage: str | None, at: tuple[str, ...]) -> Choic
     origins = set()
     for text in at:
         try:
-            origins.add(parse_position(text))
+            origins.add(Position.parse(text))
         except ValueError:
             raise click.UsageError(f"--at {text}: write TOPIC/PARTITION/OFFSET, as `dedup dlq list` shows it") from None
     return Choice(reason, stage, frozenset(origins))
@@ -96,7 +96,7 @@ def _row(found: Any, *, payload: bool) -> dict[str, Any]:
         "rejected": _time(letter.rejected_ms),
         "stage": letter.stage,
         "reason": letter.reason,
-        "from": f"{letter.origin.topic}/{letter.origin.partition}/{letter.origin.offset}",
+        "from": str(letter.origin),
         "sent": _time(letter.sent_ms),
         "key": None if key is None else key.decode(errors="backslashreplace"),
         "bytes": letter.size,
@@ -124,7 +124,7 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def _place(text: str) -> tuple[str, int, int]:
-    position: Position = parse_position(text)
+    position: Position = Position.parse(text)
     return position.topic, position.partition, position.offset
 
 

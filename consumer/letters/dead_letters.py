@@ -86,7 +86,7 @@ def original(message: Message, letter: Letter) -> Outgoing:
     """
     headers = {name: value for name, value in message.headers.items() if not name.startswith(_OURS)}
     origin = letter.origin
-    headers[REPLAYED] = f"{origin.topic}/{origin.partition}/{origin.offset}".encode()
+    headers[REPLAYED] = str(origin).encode()
     return Outgoing(origin.topic, message.key, message.value, headers, origin.partition)
 
 
@@ -96,17 +96,9 @@ def replayed_from(message: Message) -> Position | None:
     if named is None:
         return None
     try:
-        return parse_position(named.decode())
+        return Position.parse(named.decode())
     except ValueError:
         return None
-
-
-def parse_position(text: str) -> Position:
-    """`topic/partition/offset`. Raises ValueError for anything else."""
-    topic, partition, offset = text.rsplit("/", 2)
-    if not (topic and partition.isascii() and offset.isascii() and partition.isdigit() and offset.isdigit()):
-        raise ValueError(f"{text!r} is no topic/partition/offset")
-    return Position(topic, int(partition), int(offset))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from consumer.commands.dlq import dlq
-from consumer.letters.dead_letters import Choice, parse_position
+from consumer.letters.dead_letters import Choice
 from consumer.letters.replay import Mailbox, Outcome
+from consumer.records import Position
 from consumer.settings import load_settings
 from tests.deployment import DAY, PERSON, Deployment, headers_of, key_of
 
@@ -101,7 +102,7 @@ def test_letters_are_shown_and_sent_again_once_and_undo_nothing(
     assert sent_again(deployment) == Counter()
     assert replay(Choice("PHONE")) == Outcome(replayed=1, superseded=2)
     assert sent_again(deployment) == Counter(["r1"])
-    one = Choice(origins=frozenset([parse_position(with_payload["from"])]))
+    one = Choice(origins=frozenset([Position.parse(with_payload["from"])]))
     assert (replay(one), replay(one)) == (Outcome(replayed=1), Outcome())
     deployment.settle()
     assert sent_again(deployment) == Counter(["r1", "r4"])

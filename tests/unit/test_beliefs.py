@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.beliefs import Beliefs, Doubles, Expectations
+from consumer.beliefs import Beliefs, Expectations
+from consumer.records import Doubles
 
 MOST = 4.0
 TRAINING_PAIRS = 500

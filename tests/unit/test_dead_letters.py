@@ -10,7 +10,6 @@ from consumer.letters.dead_letters import (
     Letter,
     dead_letter,
     original,
-    parse_position,
     read_letter,
     replayed_from,
 )
@@ -79,7 +78,7 @@ def test_what_is_no_letter_is_refused(headers: dict[str, bytes | None]) -> None:
 @pytest.mark.parametrize("text", ["", "topic", "topic/1", "/1/2", "t/-1/2", "t/1/x", "t/1/\u0663"])
 def test_a_position_is_written_in_one_way(text: str) -> None:
     with pytest.raises(ValueError):
-        parse_position(text)
+        Position.parse(text)
 
 
 @given(OFFSETS, OFFSETS, OFFSETS, st.integers(0, 61))

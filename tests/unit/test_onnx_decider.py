@@ -122,8 +122,8 @@ NAME = {"modality": "name", "similarity": 0.75, "usual": 0.5}
     ("spoil", "said"),
     [
         (lambda folder: (folder / "spec.json").unlink(), "spec.json: cannot be read.*export fusion"),
-        (write("spec.json", b"{"), "spec.json: cannot be read.*export fusion"),
-        (write("spec.json", b"[]"), "spec.json: not a decider.*export fusion"),
+        (write("spec.json", b"{"), "spec.json: is not the spec of a decider.*export fusion"),
+        (write("spec.json", b"[]"), "spec.json: is not the spec of a decider.*export fusion"),
         (change("modality", "text"), "spec.json: not a decider.*export fusion"),
         (lambda folder: (folder / "model.onnx").unlink(), "model.onnx: cannot be read.*export"),
         (write("model.onnx", b"another"), "model.onnx: its SHA-256 is"),

@@ -9,8 +9,8 @@ from consumer import whitening as module
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_index import HnswOptions
 from consumer.layout import Layout
-from consumer.records import Floats
-from consumer.whitening import LEAST_ROWS, Doubles, Whitening, renewed
+from consumer.records import Doubles, Floats
+from consumer.whitening import LEAST_ROWS, Whitening, renewed
 
 LAYOUT = Layout(["name", "city"], [64, 8], [0.7, 0.3])
 SPANS = LAYOUT.spans(["name"])
