@@ -84,6 +84,16 @@ class Pulse:
     waiting: str = ""
     """Why the loop waits for a service; empty when it does not."""
 
+    def waits(self, stage: str, reason: str) -> None:
+        """Tell that, or with no reason that no longer, something is away; in the log only when that is news."""
+        if reason and not self.waiting:
+            _log.warning("waiting", stage=stage, reason=reason)
+        elif self.waiting and not reason:
+            _log.info("resumed", stage=stage)
+        self.waiting = reason
+        METRICS.waiting.labels(stage).set(bool(reason))
+        self.beat = time.monotonic()
+
 
 class Loop:
     """Runs one stage over one source until told to stop."""
@@ -152,7 +162,7 @@ class Loop:
             try:
                 value = call()
             except TransientError as error:
-                self._waits(str(error))
+                self.pulse.waits(self._stage.name, str(error))
                 if self._stop.wait(wait * random.uniform(0.5, 1)):  # noqa: S311  # jitter, not a secret
                     return None
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
@@ -161,19 +171,8 @@ class Loop:
                 continue
             trouble = self._source.trouble
             if trouble or self.pulse.waiting:
-                self._waits(trouble)
+                self.pulse.waits(self._stage.name, trouble)
             return value
-
-    def _waits(self, reason: str) -> None:
-        """Tell that, or no longer, something is away; in the log only when that is news."""
-        name = self._stage.name
-        if reason and not self.pulse.waiting:
-            _log.warning("waiting", stage=name, reason=reason)
-        elif self.pulse.waiting and not reason:
-            _log.info("resumed", stage=name)
-        self.pulse.waiting = reason
-        METRICS.waiting.labels(name).set(bool(reason))
-        self.pulse.beat = time.monotonic()
 
     def _account(self, messages: Sequence[Message], result: Result, seconds: float) -> None:
         name, rejected = self._stage.name, len(result.rejected)

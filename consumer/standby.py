@@ -224,16 +224,9 @@ class StandbyLoop:
         try:
             self._standby.turn(_POLL_SECONDS)
         except TransientError as error:
-            self._waits(str(error))
+            self.pulse.waits(STAGE, str(error))
             self._stop.wait(_WAIT_SECONDS)
             return
-        self._waits("")
+        self.pulse.waits(STAGE, "")
         self.pulse.ready = self._standby.ready()
         METRICS.ready.labels(STAGE).set(self.pulse.ready)
-
-    def _waits(self, reason: str) -> None:
-        self.pulse.beat = time.monotonic()
-        if bool(reason) != bool(self.pulse.waiting):
-            _log.warning("waiting", stage=STAGE, reason=reason) if reason else _log.info("resumed", stage=STAGE)
-        self.pulse.waiting = reason
-        METRICS.waiting.labels(STAGE).set(bool(reason))

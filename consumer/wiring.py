@@ -1,4 +1,4 @@
-"""Settings → adapters → engine. The only importer of adapters beside the command line's own tools."""
+"""Settings → adapters → engine: encoders, what decides, stores and topics, as a deployment chose them."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -109,8 +109,6 @@ _SURNAMES = dict(
 탁 Tak
 국 Kook Guk""".splitlines()
 )
-SURNAMES = frozenset(_SURNAMES)
-"""Common Korean family names, a syllable each."""
 
 # Revised romanisation → what people write instead.
 _WRITTEN = (

@@ -28,6 +28,7 @@ DEFAULTS: Final[Properties] = {
     "delivery.timeout.ms": 120000,
 }
 _PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+_TIMEOUT_SECONDS: Final = 10.0
 _FULL_POLL_SECONDS: Final = 0.05
 _FLUSH_POLL_SECONDS: Final = 0.5
 
@@ -40,8 +41,7 @@ class KafkaPublisher:
     Raises BrokerError when the properties are refused.
     """
 
-    def __init__(self, properties: Properties, timeout_seconds: float = 10.0) -> None:
-        self._timeout_seconds = timeout_seconds
+    def __init__(self, properties: Properties) -> None:
         self._failures = Failures()
         self._partitions: dict[str, int] = {}
         self._causes = Causes()
@@ -76,7 +76,7 @@ class KafkaPublisher:
         """Number of partitions of `topic`, asked once. Raises BrokerError when it does not exist."""
         if topic not in self._partitions:
             try:
-                found = self._producer.list_topics(topic, timeout=self._timeout_seconds).topics[topic]
+                found = self._producer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
             except KafkaException as error:
                 self._producer.poll(0)
                 cause = self._causes.of(error.args[0])

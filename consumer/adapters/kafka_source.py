@@ -30,6 +30,7 @@ from consumer.adapters.kafka_troubles import Troubles
 from consumer.errors import BrokerError
 from consumer.records import Message, Position
 
+_LINGER_SECONDS: Final = 0.002
 _HEED_SECONDS: Final = 0.1
 _log = structlog.get_logger(__name__)
 _client_log = logging.getLogger("librdkafka")
@@ -59,11 +60,9 @@ class KafkaSource:
         topics: Sequence[str],
         on_assigned: OnAssigned | None = None,
         on_revoked: OnRevoked | None = None,
-        linger_seconds: float = 0.002,
         timeout_seconds: float = 10.0,
     ) -> None:
         self._topics = list(topics)
-        self._linger_seconds = linger_seconds
         self._timeout_seconds = timeout_seconds
         self._troubles = Troubles()
         self._held = Held(on_assigned, on_revoked, self._troubles.fail)
@@ -96,7 +95,7 @@ class KafkaSource:
             if remaining <= 0:
                 break
         if 0 < len(self._ready) < max_records:
-            self._take(max_records - len(self._ready), self._linger_seconds)
+            self._take(max_records - len(self._ready), _LINGER_SECONDS)
         ready = self._ready[:max_records]
         del self._ready[:max_records]
         return ready

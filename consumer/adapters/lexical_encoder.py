@@ -43,15 +43,16 @@ _APOSTROPHES = re.compile("['`\u00b4\u2018\u2019\u02bc]")
 
 _Sketch = tuple[bytes, bytes]
 """Digests (16 bytes an n-gram) and weights (float32 an n-gram) of one token."""
+_NGRAMS = (1, 2, 3)
 
 
 class LexicalEncoder:
     """Encode the spelling of some text fields. Implements `consumer.ports.Encoder`.
 
     `key` is a secret of 16 to 64 bytes, one per deployment: vectors under different keys are unrelated.
-    `ngrams` are the lengths taken inside each word, which is padded with its boundaries; `words` is the weight of a
-    whole word beside an n-gram's 1; `digits` the factor for n-grams that hold a digit, since codes and sizes tell
-    products apart. The fields are read in order and their words counted together.
+    Of each word, padded with its boundaries, it counts the n-grams; `words` is the weight of a whole word beside an
+    n-gram's 1; `digits` the factor for n-grams that hold a digit, since codes and sizes tell products apart. The fields are
+    read in order and their words counted together.
 
     Only the first 1,000 characters of a field are read. A row without a letter or a digit is absent.
     Raises SettingsError for an option that makes no sense.
@@ -63,15 +64,13 @@ class LexicalEncoder:
         dim: int,
         key: bytes,
         *,
-        ngrams: Sequence[int] = (1, 2, 3),
         words: float = 1.0,
         digits: float = 1.0,
     ) -> None:
-        _check(fields, dim, key, ngrams, words, digits)
+        _check(fields, dim, key, words, digits)
         self._fields = tuple(fields)
         self._dim = dim
         self._key = bytes(key)
-        self._ngrams = tuple(sorted(set(ngrams)))
         self._words = words
         self._digits = digits
         self._cached = lru_cache(maxsize=_CACHED_TOKENS)(self._sketch)
@@ -86,7 +85,7 @@ class LexicalEncoder:
     def fingerprint(self) -> str:
         """Digest of the options and, through a keyed digest, of the key; the key cannot be read from it."""
         digest = hashlib.blake2b(digest_size=16, key=self._key)
-        options = (_REVISION, self._fields, self._dim, self._ngrams, self._words, self._digits)
+        options = (_REVISION, self._fields, self._dim, _NGRAMS, self._words, self._digits)
         digest.update(repr(options).encode())
         return digest.hexdigest()
 
@@ -135,7 +134,7 @@ class LexicalEncoder:
     def _grams(self, word: str) -> list[tuple[str, float]]:
         # The start is marked in full: people abbreviate at the end and misspell there.
         padded = f"^{word}$"
-        grams = [padded[i : i + n] for n in self._ngrams for i in range(len(padded) - n + 1)]
+        grams = [padded[i : i + n] for n in _NGRAMS for i in range(len(padded) - n + 1)]
         coded = self._weight(word) != 1.0
         weighted = [(gram, self._weight(gram) if coded else 1.0) for gram in grams]
         if self._words:
@@ -197,7 +196,7 @@ def unit_rows(sums: npt.NDArray[np.float64]) -> Embeddings:
     return Embeddings(vectors, present)
 
 
-def _check(fields: Sequence[str], dim: int, key: bytes, ngrams: Sequence[int], words: float, digits: float) -> None:
+def _check(fields: Sequence[str], dim: int, key: bytes, words: float, digits: float) -> None:
     faults: list[str] = []
     if not fields:
         faults.append("fields: at least one is needed")
@@ -205,8 +204,6 @@ def _check(fields: Sequence[str], dim: int, key: bytes, ngrams: Sequence[int], w
         faults.append(f"dim: {dim} is too small to tell texts apart; use 32 or more")
     if not _KEY_BYTES[0] <= len(key) <= _KEY_BYTES[1]:
         faults.append(f"key: {len(key)} bytes; use {_KEY_BYTES[0]} to {_KEY_BYTES[1]} random bytes")
-    if not ngrams or min(ngrams) < 1:
-        faults.append("ngrams: lengths of 1 or more are needed, such as [2, 3]")
     if words < 0 or digits <= 0:
         faults.append("words must be 0 or more and digits above 0")
     if faults:

@@ -124,11 +124,6 @@ def _read(text: str) -> Collection[bytes]:
     return found
 
 
-def skeleton(word: str) -> str:
-    """The consonants of a lower-case Latin word, by where in the mouth they are made: stephen → stpn."""
-    return _skeleton(_heard(word))
-
-
 def voice(word: str) -> str:
     """The skeleton of a lower-case Latin word with its vowels in three classes: crasson and keulasong → klason."""
     return _voiced(_heard(word))

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer.adapters.kafka_reader import highs
-from consumer.errors import RejectedError
 from consumer.indexes import build_snapshots
+from consumer.kept import row_reader
 from consumer.ports import SnapshotStore
-from consumer.records import Message
 from consumer.recovery.contents import Contents
 from consumer.recovery.present import Present
 from consumer.recovery.site import Progress, Site
@@ -27,7 +26,6 @@ from consumer.recovery.verification import (
 )
 from consumer.rows import Row
 from consumer.settings import Settings
-from consumer.vectors import unpack
 
 EXAMPLES = 5
 _PAUSE_SECONDS = 1.0
@@ -140,21 +138,15 @@ class _Pass:
 
     def _rows(self, number: int) -> Iterator[Row]:
         site = self._site
+        read = row_reader(site.models.fingerprint, site.models.dim)
         until = {number: highs(site.reader.ends(site.topic))[number]}
         for count, message in enumerate(site.reader.read(site.topic, until)):
             if count % 1000 == 0:
                 self._progress(f"reading {site.topic}[{number}]", message.position.offset, until[number])
-            row = _row(message, site)
+            row = read(message)
             if row is not None:
                 yield row
 
     def _snapshots(self) -> SnapshotStore:
         site = self._site
         return build_snapshots(site.settings, site.profile, site.models.dim)
-
-
-def _row(message: Message, site: Site) -> Row | None:
-    try:
-        return Row(unpack(message, site.models.fingerprint, site.models.dim), message.position)
-    except RejectedError:
-        return None

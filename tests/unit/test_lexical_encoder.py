@@ -132,11 +132,10 @@ def test_the_fingerprint_names_the_options_and_only_them() -> None:
     changed = [
         LexicalEncoder(["title"], 128, KEY),
         LexicalEncoder(["name"], 64, KEY),
-        LexicalEncoder(["name"], 128, KEY, ngrams=(3,)),
         LexicalEncoder(["name"], 128, KEY, words=0.0),
         LexicalEncoder(["name"], 128, KEY, digits=2.0),
     ]
-    assert len({encoder.fingerprint for encoder in [*changed, same]}) == 6
+    assert len({encoder.fingerprint for encoder in [*changed, same]}) == 5
 
 
 def test_inner_products_approach_the_unprojected_ones_as_dim_grows() -> None:
@@ -158,7 +157,6 @@ def test_digits_can_count_for_more() -> None:
         ({"fields": []}, "fields"),
         ({"dim": 2}, "dim"),
         ({"key": b"short"}, "key"),
-        ({"ngrams": ()}, "ngrams"),
         ({"words": -1.0}, "words"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consumer.adapters.onnx_session import CPU
 from consumer.adapters.subword_encoder import SubwordEncoder, is_subword
-from consumer.adapters.subword_tokens import IDS, MAX_IDS, features, features_of, skeleton, voice
+from consumer.adapters.subword_tokens import IDS, MAX_IDS, features, features_of, voice
 from consumer.errors import ModelError
 
 MODELS = Path(__file__).parents[2] / "models" / "onnx"
@@ -132,9 +132,8 @@ def test_the_same_is_nearer_than_a_stranger(encoder: SubwordEncoder, name: str, 
 
 
 def test_sounds_meet_across_scripts() -> None:
-    assert skeleton("stephen") == skeleton("seutibeun")
     assert voice("crasson") == voice("keulasong")
-    assert skeleton("") == voice("") == ""
+    assert voice("") == ""
 
 
 @given(st.text(st.characters(categories=["Ll", "Lo", "Nd"]), min_size=1, max_size=12))
