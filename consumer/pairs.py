@@ -10,10 +10,8 @@ from consumer.layout import Layout
 from consumer.neighbours import compare_rows
 from consumer.ports import VectorIndex
 from consumer.records import Bools, Integers, Position, Vector
-from consumer.rows import Row, bring_up_to_date
+from consumer.rows import BLOCK_OFFSETS, Row, bring_up_to_date
 from consumer.whitening import Whitening, renewed
-
-_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +60,13 @@ def candidate_pairs(
     similarities, masks = [np.zeros((0, len(layout.names)), np.float32)], [np.zeros((0, 2), np.int64)]
     for members in scopes.values():
         index, whitening = new_index(), Whitening()
-        for start in range(0, len(members), _BATCH):
-            part = enumerate(members[start : start + _BATCH], start)
+        for start in range(0, len(members), BLOCK_OFFSETS):
+            part = enumerate(members[start : start + BLOCK_OFFSETS], start)
             rows = [Row(vector, Position("", 0, number)) for number, vector in part]
-            index.turn_to(start // _BATCH)
+            index.turn_to(start // BLOCK_OFFSETS)
             whitening = renewed(whitening, index, spans)
             found = compare_rows(rows, index, layout, whitening, k)
-            of_rows = np.array([numbers[vector.id] for vector in members[start : start + _BATCH]], np.int64)
+            of_rows = np.array([numbers[vector.id] for vector in members[start : start + BLOCK_OFFSETS]], np.int64)
             later.append(of_rows[found.rows])
             earlier.append(np.array([numbers[record_id] for record_id in found.ids], np.int64))
             ids += found.ids
