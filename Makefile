@@ -9,7 +9,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-
 .PHONY: help run test test-export lint lock audit fuzz chaos docs clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 run: $(VENV)/run.stamp ## The demo: signups in, duplicate clusters out, no service needed
 	$(BIN)/dedup demo
@@ -41,7 +41,7 @@ fuzz: $(VENV)/dev.stamp ## A million bad inputs; `make fuzz FUZZ='--seed 2 --inp
 chaos: $(VENV)/dev.stamp ## Half an hour of kills, failovers and cut networks; `make chaos CHAOS='--seed 2 --faults 20'` for less
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-docs: $(VENV)/dev.stamp ## Schemas, the settings reference and the chart's README, from the code
+docs: $(VENV)/dev.stamp ## Schemas, AsyncAPI, the settings table and the chart's values schema, from the code
 	$(BIN)/python -m consumer.schemas docs
 	$(BIN)/python -m tests.chart.values_schema
 

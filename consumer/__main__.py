@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 from rich.console import Console
 
 from consumer import logs
@@ -41,6 +42,10 @@ def run(role: Any, profile: str | None, config: Path | None) -> None:
 
     os.umask(0o077)  # snapshots hold vectors, which are personal data
     settings = configured(config, {"profile": profile})
+    if fault := settings.privacy.key_fault:
+        structlog.get_logger().warning(
+            "privacy.key", fault=fault, advice="set DEDUP_PRIVACY__KEY before the first record"
+        )
     with Service(settings, role) as service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())

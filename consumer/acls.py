@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from consumer.names import encoders_group, letters_of, matchers_group, read_topics, replay_group
+from consumer.names import dead_letter_topic, encoders_group, matchers_group, read_topics, replay_group
 from consumer.profile import Profile
 from consumer.settings import Settings
 
@@ -52,14 +52,14 @@ def kafka_grants(settings: Settings, profile: Profile) -> Mapping[str, Sequence[
             Grant("topic", profile.input, "Read"),
             Grant("topic", topics.feedback, "Read"),
             Grant("topic", profile.vectors_topic, "Write"),
-            Grant("topic", letters_of(profile.input), "Write"),
-            Grant("topic", letters_of(topics.feedback), "Write"),
+            Grant("topic", dead_letter_topic(profile.input), "Write"),
+            Grant("topic", dead_letter_topic(topics.feedback), "Write"),
             Grant("group", encoders, "Read"),
         ],
         "match": [
             Grant("topic", profile.vectors_topic, "Read"),
             Grant("topic", profile.vectors_topic, "Write"),  # the end of a word, when one of its records is erased
-            Grant("topic", letters_of(profile.vectors_topic), "Write"),
+            Grant("topic", dead_letter_topic(profile.vectors_topic), "Write"),
             Grant("topic", topics.events, "Write"),
             Grant("topic", topics.clusters, "Write"),
             Grant("topic", topics.possible, "Write"),

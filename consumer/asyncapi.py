@@ -9,7 +9,7 @@ from consumer.clusters import Change
 from consumer.decode import DEFAULT_SCOPE
 from consumer.events import EventRenderer
 from consumer.feedback import FeedbackMessage
-from consumer.names import letters_of
+from consumer.names import dead_letter_topic
 from consumer.profile import Profile
 from consumer.records import Cause, Cluster, ClusterChange, Evidence, Match, Member, Position, PossibleChange, Verdict
 from consumer.vectors import INGESTED_HEADER, SOURCE_HEADER
@@ -47,7 +47,7 @@ def _channels(inputs: Sequence[str], profiles: Sequence[Profile]) -> Iterator[tu
     read = [*inputs, "duplicate-feedback", *(profile.vectors_topic for profile in profiles)]
     yield (
         "deadLetters",
-        _channel(letters_of("{input}"), "Messages that a stage could not read.", ["deadLetter"])
+        _channel(dead_letter_topic("{input}"), "Messages that a stage could not read.", ["deadLetter"])
         | {"parameters": {"input": {"enum": read, "description": "The topic they were read from."}}},
     )
     yield (

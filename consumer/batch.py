@@ -20,7 +20,7 @@ from consumer.feedback import message_key, read_statements
 from consumer.garbage import collect_rarely
 from consumer.lines import lines_of
 from consumer.loop import Loop
-from consumer.names import letters_of, read_topics
+from consumer.names import dead_letter_topic, read_topics
 from consumer.ports import ClusterStore
 from consumer.profile import Profile, load_profile
 from consumer.records import Outgoing
@@ -47,7 +47,7 @@ class Summary:
     events: int
     possible_events: int
     verdicts: int
-    """Words of people that were applied."""
+    """Words of people that were read."""
     fingerprint: str
 
 
@@ -59,7 +59,7 @@ class MemoryPipeline:
         profile, topics = encoders.profile, settings.topics
         self.broker = MemoryBroker(retain=False)
         inner = read_topics(settings, profile)
-        self.dead_letter_topics = [letters_of(name) for name in inner]
+        self.dead_letter_topics = [dead_letter_topic(name) for name in inner]
         for name in (*inner, *self.dead_letter_topics, topics.events, topics.clusters, topics.possible):
             self.broker.create(name, 1)
         publisher = MemoryPublisher(self.broker)
@@ -68,7 +68,7 @@ class MemoryPipeline:
         def assigned(came: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
             return {(topic, n): match.assigned(n, self.broker.log((topic, n)).end) for topic, n in came}
 
-        # a file ends, so there is nothing to stop for
+        # a file ends by itself: no number of rejects stops the run
         chosen = replace(limits(settings), poll_seconds=0.0, consecutive_rejects=sys.maxsize)
         encode_source = MemorySource(self.broker, "encode", [profile.input, topics.feedback])
         match_source = MemorySource(self.broker, "match", [profile.vectors_topic], assigned)

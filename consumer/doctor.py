@@ -33,13 +33,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at settings, models, brokers, topics and Redis, in that order; a fault in one does not hide the next."""
     profile = load_profile(settings.profile)
     yield Finding("profile", "ok", f"{profile.name}: {', '.join(profile.modalities)}")
-    if (key := settings.privacy.key.get_secret_value()) in {"", "change-me"}:
-        yield Finding(
-            "privacy.key",
-            "warning",
-            "is the default, known to everyone" if key else "is empty",
-            "set DEDUP_PRIVACY__KEY to a secret of your own",
-        )
+    if fault := settings.privacy.key_fault:
+        yield Finding("privacy.key", "warning", fault, "set DEDUP_PRIVACY__KEY to a secret of your own")
     if settings.privacy.rotation_key is not None:
         yield Finding("privacy.rotation_key", "ok", "vectors are turned by a secret rotation")
     for look in (_models, _state, _brokers, _topics, _snapshots, _redis):

@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class ScopeBefore:
     """A scope as it was before some rows."""
 
     scope: str
@@ -27,8 +27,8 @@ class Before:
     known: Known
     index: VectorIndex
 
-    def standing(self, item: Vector | Erasure) -> Vector | Erasure | None:
-        """The version of the same record; None where there was none, or the topic has lost it."""
+    def standing_version(self, item: Vector | Erasure) -> Vector | Erasure | None:
+        """That of the same record, ingested when `item` was; None where there was none, or the index lacks it."""
         state = self.known.records.get(item.id)
         if state is None:
             erased = self.known.erased.get(item.id)
@@ -49,8 +49,11 @@ class Before:
         )
 
 
-def said_again(rows: Sequence[Row], fresh: Sequence[Row], before: Before) -> list[OutboxEntry]:
-    """For each row that is older than what stands when it comes: that. `fresh` are those of the rows that are news."""
+def restated(rows: Sequence[Row], fresh: Sequence[Row], before: ScopeBefore) -> list[OutboxEntry]:
+    """For each row older than the version that stood when it came: an entry that sends that version to the topic again.
+
+    `fresh` are the rows that were not stale.
+    """
     news = {row.position for row in fresh}
     newest: dict[str, Vector | Erasure] = {}
     entries = []
@@ -61,12 +64,12 @@ def said_again(rows: Sequence[Row], fresh: Sequence[Row], before: Before) -> lis
         if row.position in news:
             newest[item.id] = item
             continue
-        stands = newest.get(item.id) or before.standing(item)
+        stands = newest.get(item.id) or before.standing_version(item)
         if stands is None or stands.source == item.source or not is_stale(item.source, stands.source):
             continue
         if isinstance(stands, Vector):
             entries.append(vector_entry(stands, row.position.offset))
-        elif isinstance(item, Vector):  # else the topic ends with a null value, whichever
+        elif isinstance(item, Vector):  # after a late erasure the topic ends with a null value anyway
             entries.append(erasure_entry(stands, row.position.offset))
     if entries:
         _log.warning("late", stage="match", records=len(entries))

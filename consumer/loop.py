@@ -16,7 +16,7 @@ import structlog
 from consumer.errors import TooManyRejectsError, TransientError
 from consumer.letters.dead_letters import dead_letter
 from consumer.metrics import METRICS
-from consumer.names import letters_of
+from consumer.names import dead_letter_topic
 from consumer.ports import Delivery, Source
 from consumer.records import Message, Outgoing, Position, Rejected
 
@@ -198,7 +198,7 @@ class Loop:
         if self._streak > self._limits.consecutive_rejects:
             raise TooManyRejectsError(
                 f"{name}: {self._streak} messages in a row were rejected, the last because: "
-                f"{result.rejected[-1].reason}. They are in {letters_of(result.rejected[-1].message.position.topic)}. "
+                f"{result.rejected[-1].reason}. They are in {dead_letter_topic(result.rejected[-1].message.position.topic)}. "
                 "Mend the producer, or raise limits.consecutive_rejects."
             )
 

@@ -18,7 +18,7 @@ from consumer.decisions import Decisions
 from consumer.denial import denials
 from consumer.errors import RejectedError
 from consumer.fusion import Fusion
-from consumer.late import Before, said_again
+from consumer.late import ScopeBefore, restated
 from consumer.loop import Result
 from consumer.match_settings import MatchSettings
 from consumer.metrics import METRICS
@@ -77,7 +77,7 @@ class MatchStage:
         self._outbox = Outbox(store, settings.profile, self._config, settings.topics, settings.vectors_topic)
         self._undelivered = False
         self._room = 0
-        self._backlog: int | None = None
+        self._backlogged: int | None = None
         """The partition that filled the last batch."""
         self._to_tick: list[tuple[OwnedPartition, OwnedScope]] = []
         self._ingested_ms: list[int] = []
@@ -98,7 +98,7 @@ class MatchStage:
         return self._owned.take(partition, high_watermark)
 
     def given_back(self, partitions: Iterable[int]) -> None:
-        """They were not taken over after all: for one of them `assigned` failed."""
+        """Undo `assigned` for these, since it failed for one of them; some were perhaps never taken over."""
         self._owned.give_back(partitions)
 
     def revoked(self, partition: int, *, lost: bool) -> bool:
@@ -110,27 +110,30 @@ class MatchStage:
         return all(p.next_offset >= p.target for p in self._partitions.values())
 
     def close(self) -> None:
-        """Snapshot everything owned."""
+        """Let every partition go, each with a snapshot."""
         for number in list(self._partitions):
             self.revoked(number, lost=False)
 
     # a batch
 
     def room(self, limit: int) -> int:
-        """Of a backlog in one partition no more than to the end of a block: a batch across it is worked off in two parts."""
-        behind = None if self._backlog is None else self._partitions.get(self._backlog)
+        """How many messages to take next: at most `limit`, and of a backlog in one partition no more than to the end of a block.
+
+        A batch across that would be worked off in two parts. Remembered for `process`.
+        """
+        behind = None if self._backlogged is None else self._partitions.get(self._backlogged)
         self._room = limit if behind is None else min(limit, BLOCK_OFFSETS - behind.next_offset % BLOCK_OFFSETS)
         return self._room
 
     def process(self, messages: Sequence[Message]) -> Result:
         if self._undelivered:
-            self._owned.ask_again()
+            self._owned.refresh_told()
         rejected: list[Rejected] = []
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
             by_partition.setdefault(message.position.partition, []).append(message)
         full = len(by_partition) == 1 and len(messages) == self._room
-        self._backlog = messages[0].position.partition if full else None
+        self._backlogged = messages[0].position.partition if full else None
         for number, batch in by_partition.items():
             owned = self._partitions[number]
             next_offset = batch[-1].position.offset + 1
@@ -215,7 +218,7 @@ class MatchStage:
         missing = [row for row in replayed if row.position.offset > scope.indexed and is_current(row, known)]
         bring_up_to_date(scope.index, missing)
         scope.indexed = max([scope.indexed, *(row.position.offset for row in replayed)])
-        # of all rows: a tick whose writing was done, though its answer was lost, is replayed
+        # looked for in all rows: a tick that was written although its answer was lost comes back as a replayed row
         scope.ticking = scope.ticking and not any(isinstance(row.item, Tick) for row in rows)
         live = rows[len(replayed) :]
         if not live:
@@ -228,8 +231,8 @@ class MatchStage:
             if block_of(live[0]) > scope.applied // BLOCK_OFFSETS:  # once a block, however it is batched
                 beliefs.whitening = renewed(beliefs.whitening, scope.index, self._spans)
             matches = match_rows(fresh, scope.index, self._fusion, beliefs, self._settings.neighbours)
-        before = Before(scope.name, self._settings.fingerprint, known, scope.index)
-        back = [*denials(denied), *said_again(live, fresh, before)]
+        before = ScopeBefore(scope.name, self._settings.fingerprint, known, scope.index)
+        back = [*denials(denied), *restated(live, fresh, before)]
         self._apply(owned, scope, fresh, matches, beliefs, live[-1].position.offset, back)
         scope.beliefs = beliefs
         with step(STAGE, "index").time():

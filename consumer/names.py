@@ -3,22 +3,22 @@
 from consumer.profile import Profile
 from consumer.settings import Settings
 
-_LETTERS = ".dlq"
+_DEAD_LETTERS = ".dlq"
 
 
 def encoders_group(settings: Settings, profile: Profile) -> str:
-    """Of the encode stage. Encoders of another vectors topic start from the beginning of the input."""
+    """Consumer group of the encode stage. With another vectors topic it is another group, so it reads the input anew."""
     vectors = "" if profile.vectors is None else f".{profile.vectors}"
     return f"{settings.kafka.group}.{profile.name}{vectors}.encode"
 
 
 def matchers_group(settings: Settings, profile: Profile) -> str:
-    """Of the match stage, and the beginning of its transactional ids."""
+    """Consumer group of the match stage, and the beginning of its transactional ids."""
     return f"{settings.kafka.group}.{profile.name}.match"
 
 
 def replay_group(settings: Settings, profile: Profile) -> str:
-    """Under which `dedup dlq replay` notes what it has handled; it has no members."""
+    """Group under which `dedup dlq replay` notes what it has handled; it has no members."""
     return f"{settings.kafka.group}.{profile.name}.dlq"
 
 
@@ -27,6 +27,6 @@ def read_topics(settings: Settings, profile: Profile) -> list[str]:
     return [profile.input, settings.topics.feedback, profile.vectors_topic]
 
 
-def letters_of(topic: str) -> str:
+def dead_letter_topic(topic: str) -> str:
     """The topic that the dead letters of a topic are written to."""
-    return f"{topic}{_LETTERS}"
+    return f"{topic}{_DEAD_LETTERS}"

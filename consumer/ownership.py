@@ -58,8 +58,8 @@ class Ownership:
         if (newest := max([owned.told - 1, *applied.values()])) >= high_watermark:
             raise SettingsError(
                 f"offset {newest} was decided of {self._settings.vectors_topic}[{partition}], which ends at "
-                f"{high_watermark}: the topic was deleted and made anew. Use another redis.prefix and kafka.group to "
-                "start afresh."
+                f"{high_watermark}: the topic was deleted and made anew. Encode again into a new one (docs/recovery.md) to "
+                "keep clusters; use another redis.prefix and kafka.group to start afresh."
             )
         snapshot = self._snapshots.load(partition, self._settings.fingerprint, applied)
         owned.next_offset = snapshot.offset if snapshot else 0
@@ -75,7 +75,7 @@ class Ownership:
         return owned.next_offset
 
     def give_back(self, partitions: Iterable[int]) -> None:
-        """They were not taken over after all, though some of them may have been by `take`."""
+        """Undo `take` for these; some were perhaps never taken."""
         for partition in partitions:
             self.partitions.pop(partition, None)
         count_owned(self.partitions.values())
@@ -99,8 +99,8 @@ class Ownership:
                     f"matcher holds epoch {owned.epoch}: another one took it over while this one stood still"
                 )
 
-    def ask_again(self) -> None:
-        """Learn what of the partitions was told: of a delivery it is not known."""
+    def refresh_told(self) -> None:
+        """Read the committed offsets anew: how the last delivery ended is not known."""
         for owned in self.partitions.values():
             owned.told = self._committed(owned.number)
 
@@ -137,7 +137,7 @@ class Ownership:
         except StoreError as error:
             _log.warning("no snapshot", partition=owned.number, reason=str(error))
             return False
-        if behind:  # it lost writes: a replay beside it left out what it no longer knew
+        if behind:  # it lost writes: a replay over it left out what it no longer knew
             _log.warning("no snapshot", partition=owned.number, reason="the store is older than the index")
             return False
         scopes = {s.name: (s.index, s.applied) for s in owned.scopes.values()}

@@ -222,11 +222,14 @@ class MatchingSettings(Strict):
     )
 
 
+_PUBLIC_KEY = "change-me"
+
+
 class PrivacySettings(Strict):
     """Secrets of this deployment."""
 
     key: SecretStr = Field(
-        default=SecretStr("change-me"),
+        default=SecretStr(_PUBLIC_KEY),
         description="Keys the n-gram hashes and cluster ids. Changing it makes all vectors and ids new.",
     )
     rotation_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
@@ -234,6 +237,12 @@ class PrivacySettings(Strict):
         description="Turns all vectors by a secret rotation: see docs/privacy.md. At random, 16 characters or more; the "
         "same for encoders and matchers. Changing it makes all vectors new.",
     )
+
+    @property
+    def key_fault(self) -> str:
+        """What is wrong with the key, which should be a secret; empty when nothing is."""
+        key = self.key.get_secret_value()
+        return {"": "is empty", _PUBLIC_KEY: "is the default, known to everyone"}.get(key, "")
 
     @property
     def key_bytes(self) -> bytes:

@@ -43,7 +43,7 @@ class StandbySettings:
 
 
 class Standby:
-    """Implements `SnapshotStore`; `returned` and `released` tell it the rest of what becomes of partitions."""
+    """Implements `SnapshotStore`; `given_back` and `released` tell it the rest of what becomes of partitions."""
 
     def __init__(
         self,
@@ -95,11 +95,16 @@ class Standby:
             self._saved[partition] = Kept(offset, indexes, applied, self._now())
 
     def unsaved(self) -> Collection[int]:
-        with self._lock:
+        """As the port says; those of them that are kept here are noted here, too."""
+        if not self._lock.acquire(blocking=False):  # while a snapshot is staged, for seconds: asked again soon
+            return ()
+        try:
             due, self._unsaved = [*self._unsaved, *self._snapshots.unsaved()], []
             for partition in due:
                 if (kept := self._kept.get(partition)) is not None and kept.erased is None:
                     kept.erased = self._now()
+        finally:
+            self._lock.release()
         return due
 
     def given_back(self, partitions: Iterable[int]) -> None:

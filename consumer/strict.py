@@ -1,4 +1,4 @@
-"""What people write by hand, read strictly: a name that sets nothing, or sets something twice, is a fault and not a silence."""
+"""What people write by hand, read strictly: a name that sets nothing, or sets something twice, is reported, not ignored."""
 
 import re
 from collections.abc import Hashable, Sequence
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 _NAME = re.compile(r"[a-z0-9_.]{1,64}")
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
-"""What `read_yaml` raises for text that is none: a date that is none, `!!timestamp x`, a thousand brackets."""
+"""What `read_yaml` raises for text that is not YAML: a date that is none, `!!timestamp x`, a thousand brackets."""
 
 
 class Strict(BaseModel):
@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(name, yaml.ScalarNode) or name.tag == "tag:yaml.org,2002:merge":
                 continue
             if name.value in seen:
-                raise RepeatedNameError(None, None, "a name stands there for the second time", name.start_mark)
+                raise RepeatedNameError(None, None, "this name is given twice", name.start_mark)
             seen.add(name.value)
         return super().construct_mapping(node, deep)
 

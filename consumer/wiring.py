@@ -39,7 +39,7 @@ from consumer.match import MatchStage
 from consumer.match_settings import MatchSettings
 from consumer.merging import MergeRules
 from consumer.metrics import METRICS
-from consumer.names import letters_of
+from consumer.names import dead_letter_topic
 from consumer.outbox import MatchTopics
 from consumer.ports import ClusterStore, Encoder, Model, SnapshotStore
 from consumer.profile import (
@@ -210,11 +210,11 @@ def topic_specs(settings: Settings, profile: Profile) -> list[kafka_topics.Topic
     letters = {**kept, "max.message.bytes": str(MESSAGE_MAX_BYTES + DEAD_LETTER_ROOM_BYTES)}
     configs = {
         profile.input: kept,
-        letters_of(profile.input): letters,
+        dead_letter_topic(profile.input): letters,
         topics.feedback: kept,
-        letters_of(topics.feedback): letters,
+        dead_letter_topic(topics.feedback): letters,
         profile.vectors_topic: compacted,
-        letters_of(profile.vectors_topic): letters,
+        dead_letter_topic(profile.vectors_topic): letters,
         topics.events: kept,
         topics.clusters: compacted,
         topics.possible: kept,

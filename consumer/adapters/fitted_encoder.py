@@ -109,4 +109,4 @@ def read_fitted_spec(model_dir: Path) -> FittedSpec:
             model_sha256=str(spec["sha256"]["model.onnx"]),
         )
 
-    return read_spec(model_dir, "a fitted encoder", "behaviour` or `… device", take)
+    return read_spec(model_dir, "a fitted encoder", "behaviour|device", take)

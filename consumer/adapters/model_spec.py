@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 def read_spec(folder: Path, what: str, maker: str, take: Callable[[Mapping[str, Any]], _T]) -> _T:
     """What `take` makes of the spec. Raises ModelError when there is none, or it is not that of `what`.
 
-    `maker` is the subcommand of `python -m export` that writes such folders.
+    `maker` is what follows `python -m export` to make such a folder.
     """
     path = folder / "spec.json"
     try:
@@ -29,7 +29,7 @@ def read_spec(folder: Path, what: str, maker: str, take: Callable[[Mapping[str, 
 
 
 def spec_says(folder: Path, name: str, value: str) -> bool:
-    """Whether there is a spec that says so; what is wrong with it is told when the model is loaded."""
+    """Whether the spec says so. False also for one that cannot be read: loading the model reports that."""
     try:
         return bool(json.loads((folder / "spec.json").read_bytes())[name] == value)
     except (OSError, ValueError, KeyError, TypeError):

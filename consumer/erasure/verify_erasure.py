@@ -21,7 +21,7 @@ from consumer.erasure.residue import Live, Report, Traces
 from consumer.erasure.topic_residue import TopicScan
 from consumer.errors import BrokerError
 from consumer.indexes import SPOOL
-from consumer.names import encoders_group, letters_of, matchers_group
+from consumer.names import dead_letter_topic, encoders_group, matchers_group
 from consumer.profile import Profile
 from consumer.records import Position
 from consumer.settings import Settings
@@ -144,7 +144,7 @@ class Verification:
         """Returns the vectors that the record had, as far as they can be read still: values of the vectors topic."""
         vectors: list[bytes] = []
         topics = self._settings.topics
-        shared = {topics.feedback, letters_of(topics.feedback), topics.events, topics.clusters, topics.possible}
+        shared = {topics.feedback, dead_letter_topic(topics.feedback), topics.events, topics.clusters, topics.possible}
         report.looked_at["topics"] = 0
         for spec in topic_specs(self._settings, self._profile):
             config = kafka_topics.configuration(self._settings.kafka.client_properties, spec.name)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from consumer.errors import RejectedError
-from consumer.names import letters_of
+from consumer.names import dead_letter_topic
 from consumer.records import Message, Outgoing, Position, Rejected
 
 REPLAYED = "dedup-replayed"
@@ -29,7 +29,7 @@ def dead_letter(rejected: Rejected) -> Outgoing:
     }
     if message.value is not None:
         headers["dedup-payload-sha256"] = hashlib.sha256(message.value).hexdigest().encode()
-    return Outgoing(letters_of(position.topic), message.key, message.value, headers)
+    return Outgoing(dead_letter_topic(position.topic), message.key, message.value, headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from consumer.errors import RejectedError
 from consumer.letters.dead_letters import Choice, Letter, original, read_letter
 from consumer.letters.handled import MAX_NOTE_CHARS, Handled
 from consumer.letters.superseded import Newer, Overtaken
-from consumer.names import letters_of, read_topics, replay_group
+from consumer.names import dead_letter_topic, read_topics, replay_group
 from consumer.ports import ClusterStore
 from consumer.profile import Profile, load_profile
 from consumer.records import Message, Outgoing, Position
@@ -96,7 +96,7 @@ class Mailbox:
         counts: Counter[tuple[str, str]] = Counter()
         newest: list[Found] = []
         waiting = foreign = 0
-        for topic in map(letters_of, read_topics(self._settings, self._profile)):
+        for topic in map(dead_letter_topic, read_topics(self._settings, self._profile)):
             handled = self._handled(topic)
             for message in self._reader.read(topic, highs(self._reader.ends(topic))):
                 try:
@@ -126,7 +126,7 @@ class Mailbox:
         """Send the letters that are meant back to their topics, in their order; with `dry_run`, only say what would be."""
         outcome = Outcome()
         for origin in read_topics(self._settings, self._profile):
-            topic = letters_of(origin)
+            topic = dead_letter_topic(origin)
             handled = self._handled(topic)
             done = _Round(self._settings, self._profile, self._reader, origin, outcome).run(choice, handled, dry_run)
             if not dry_run:
@@ -143,7 +143,7 @@ class _Round:
         self._settings = settings
         self._profile = profile
         self._reader = reader
-        self._topic = letters_of(origin)
+        self._topic = dead_letter_topic(origin)
         self._origin = origin
         self._outcome = outcome
 

@@ -16,7 +16,7 @@ from consumer.adapters.kafka_publisher import send
 from consumer.adapters.kafka_reader import highs
 from consumer.encode import scope_partition
 from consumer.errors import SettingsError
-from consumer.names import encoders_group, letters_of
+from consumer.names import dead_letter_topic, encoders_group
 from consumer.records import Message, Outgoing, Position
 from consumer.recovery.outlook import Outlook
 from consumer.recovery.rebuild import Rebuilt, farewells
@@ -214,7 +214,7 @@ def _require_other(site: Site, source: str) -> None:
 def _advice(missing: list[str], site: Site, source: str) -> str:
     return (
         f"{len(missing)} records that {source} has are not in {site.topic} ({', '.join(missing[:EXAMPLES])}…): "
-        f"{site.profile.input} does not hold them any more, or they were rejected (see {letters_of(site.profile.input)}). Send "
+        f"{site.profile.input} does not hold them any more, or they were rejected (see {dead_letter_topic(site.profile.input)}). Send "
         "them to it again, or say --drop-missing: they are forgotten then, and leave their clusters."
     )
 

@@ -108,7 +108,9 @@ def test_a_topic_made_anew_is_told_from_one_that_grew(new_redis: Callable[[], Re
     before = contents(world.store)
 
     anew = World(world.store, tmp_path / "state", STEPS[: len(STEPS) // 2])
-    with pytest.raises(SettingsError, match=r"deleted and made anew. Use another redis\.prefix and kafka\.group"):
+    with pytest.raises(
+        SettingsError, match=r"deleted and made anew. Encode again.*use another redis\.prefix and kafka\.group"
+    ):
         run_and_stop(anew)
     assert contents(world.store) == before
     assert anew.sent(TOPICS.events, TOPICS.clusters, TOPICS.possible) == []

@@ -78,7 +78,7 @@ def test_a_file_that_is_no_profile(file: Path, text: str) -> None:
 def test_a_name_that_stands_twice_is_a_fault(file: Path) -> None:
     changed(file)
     file.write_text(file.read_text(encoding="utf-8") + "name: other\n", encoding="utf-8")
-    assert "a name stands there for the second time" in fault(file)
+    assert "this name is given twice" in fault(file)
 
 
 def test_numbers_are_finite(file: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_fault_of_the_file_says_where(file: Path) -> None:
 
 def test_a_name_that_stands_twice_is_a_fault_that_says_where(file: Path) -> None:
     file.write_text("redis: {prefix: a}\nindex: {m: 8}\nredis: {url: zanzibar}\n", encoding="utf-8")
-    assert fault(file).endswith("is not YAML at line 3, column 1: a name stands there for the second time")
+    assert fault(file).endswith("is not YAML at line 3, column 1: this name is given twice")
 
 
 @pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
