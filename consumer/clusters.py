@@ -251,7 +251,10 @@ class Book:
         frontier = list(seeds)
         while frontier:
             self._load(frontier)
-            found = {m for r in frontier if r in self for m in self._register.companions(r) if m in self}
+            found: set[str] = set()
+            for record in frontier:
+                if record in self and record not in found:  # else its whole cluster is there already
+                    found.update(m for m in self._register.companions(record) if m in self)
             reached |= found
             frontier = [r for r in self._words.partners(found, "same") if r not in reached]
         return reached

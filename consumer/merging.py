@@ -21,7 +21,8 @@ class MergeRules:
 
     One wrong pair would otherwise chain two clusters of people: that is the most costly error there is. Two single
     records need their one link; a record needs links to `quorum` of a cluster's members; two clusters need them
-    between `quorum` of all pairs across, and their medoids must at least be a possible match.
+    between `quorum` of all pairs across, and their medoids must at least be a possible match. Of a cluster larger than
+    what a record is compared with no more links are asked than there can be.
 
     What people say goes above that: groups with a record each that differ stay apart, and a group that could about as
     well join either of two such groups joins neither, for it is a person who can tell them apart.
@@ -31,6 +32,8 @@ class MergeRules:
     """Of a cluster, in records."""
     quorum: float
     """0 to 1; 0 joins whatever one link holds together (connected components), whatever the medoids."""
+    neighbours: int
+    """A record is compared with so many others, so it can be linked to no more of a cluster when it comes."""
 
     def objection(self, groups: Groups, one: int, other: int) -> str | None:
         """Why two linked groups must stay apart; None when they may join."""
@@ -48,7 +51,8 @@ class MergeRules:
             return SIZE_CAP
         if self.quorum == 0:
             return None
-        needed = round(self.quorum * (size * other_size), 6)  # else .2 · 3 · 5 is more than .2 · 5 · 3
+        comparable = min(size, other_size) * min(max(size, other_size), self.neighbours)
+        needed = round(self.quorum * comparable, 6)  # .07 · 100 is a little more than 7
         if needed > 1 and groups.links(one, other) < needed:
             return QUORUM
         if size > 1 and other_size > 1 and groups.bridge(one, other) is None:

@@ -41,6 +41,7 @@ def partition(members: Mapping[str, Member], evidence: EvidenceGraph, words: Wor
             groups.merge(groups.of(verdict.a), groups.of(verdict.b))
     refused = sorted((edge for edge in edges if edge.match.duplicate), key=best_first)
     held: dict[Pair, str] = {}
+    objections: dict[tuple[int, int], str] = {}  # large groups have many pairs between them
     joined = True
     while joined:
         joined, waiting, refused = False, refused, []
@@ -48,11 +49,12 @@ def partition(members: Mapping[str, Member], evidence: EvidenceGraph, words: Wor
             one, other = groups.of(edge.a), groups.of(edge.b)
             if one == other:
                 continue
-            objection = rules.objection(groups, one, other)
+            objection = objections.get((one, other)) or rules.objection(groups, one, other)
             if objection is None:
                 groups.merge(one, other)
+                objections.clear()
                 joined = True
             else:
-                held[edge.a, edge.b] = objection
+                held[edge.a, edge.b] = objections[one, other] = objection
                 refused.append(edge)
     return Partition(groups.sets(), {(edge.a, edge.b): held[edge.a, edge.b] for edge in refused}, edges)

@@ -197,8 +197,8 @@ class MatchingSettings(Strict):
     )
     quorum: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.5,
-        description="Share of the pairs between two groups that must be duplicates before they become one cluster; "
-        "0: one pair is enough.",
+        description="Share of the pairs between two groups that must be duplicates before they become one cluster; of a "
+        "group larger than `index.neighbours`, of as many pairs as can be compared. 0: one pair is enough.",
     )
     repair_records: Annotated[int, Field(ge=0)] = Field(
         default=50,

@@ -292,7 +292,7 @@ def build_match_stage(
 
 def _policy(settings: Settings) -> Policy:
     chosen = settings.matching
-    rules = MergeRules(chosen.max_cluster_size, chosen.quorum)
+    rules = MergeRules(chosen.max_cluster_size, chosen.quorum, settings.index.neighbours)
     return Policy(rules, Repair(chosen.repair_records, chosen.redo_per_row), chosen.exemplar_alpha)
 
 

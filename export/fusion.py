@@ -210,7 +210,7 @@ def _judge(
     fitted: Callable[[Sequence[PairSet]], Additive],
 ) -> dict[str, object]:
     """Score each set by the fold that has not seen it, calibrated on the others; then halves whose other half was seen."""
-    rules = MergeRules(settings.matching.max_cluster_size, settings.matching.quorum)
+    rules = MergeRules(settings.matching.max_cluster_size, settings.matching.quorum, settings.index.neighbours)
     calibrated = []
     for n, fold in enumerate(folds):
         others = [o for o in range(len(sets)) if o != n]

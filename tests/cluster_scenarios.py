@@ -115,6 +115,7 @@ def play(
     cuts: Iterable[int] | None = None,
     max_size: int = NO_CAP,
     quorum: float = 0.0,
+    neighbours: int = NO_CAP,
     repair: Repair = PLENTY,
     eager: bool = True,
     start: int = 0,
@@ -134,7 +135,7 @@ def play(
             else Neighbourhood(dict(store.known(SCOPE, named).records))
         )
         state.redo.extend(store.read(SCOPE, [], redo=len(batch) * (repair.redo_per_row + 1)).redo)
-        book = Book(state, MINT, MergeRules(max_size, quorum), best_of, _reader(store), repair)
+        book = Book(state, MINT, MergeRules(max_size, quorum, neighbours), best_of, _reader(store), repair)
         fed = [(offset, change) for offset, step in batch for change in _feed(book, offset, step)]
         entries = [OutboxEntry("events", "key", repr(change).encode(), offset) for offset, change in fed]
         assert store.apply(SCOPE, PARTITION, epoch, batch[-1][0], book.update(entries))

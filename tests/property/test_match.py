@@ -211,7 +211,7 @@ def new_stage(
     **more: Any,
 ) -> MatchStage:
     made = encoders()
-    policy = Policy(MergeRules(max_size, quorum), repair, exemplar_alpha=0.7)
+    policy = Policy(MergeRules(max_size, quorum, k), repair, exemplar_alpha=0.7)
     chosen = MatchSettings(
         made.profile.name, VECTORS, made.fingerprint, KEY, TOPICS, k, policy, snapshot_records, **more
     )

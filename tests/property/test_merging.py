@@ -1,5 +1,7 @@
 """The merge rules: what one wrong link cannot do, and what many right ones still can."""
 
+import random
+from collections.abc import Callable
 from itertools import combinations, pairwise
 
 import pytest
@@ -74,6 +76,29 @@ def test_everyone_like_everyone_is_one_cluster_at_any_quorum() -> None:
         store = MemoryClusters()
         play(store, clique, quorum=quorum)
         assert clusters(store) == {frozenset(IDS)}
+
+
+@pytest.mark.parametrize(
+    "compared",
+    [
+        pytest.param(lambda earlier: earlier[:20], id="with the oldest"),
+        pytest.param(
+            lambda earlier: random.Random(len(earlier)).sample(earlier, min(20, len(earlier))), id="by chance"
+        ),
+    ],
+)
+def test_a_crowd_of_which_each_is_compared_with_some_is_one_cluster(compared: Callable[[list[str]], list[str]]) -> None:
+    crowd, store = names(80), MemoryClusters()
+    play(store, [arrive(record, *compared(crowd[:n])) for n, record in enumerate(crowd)], quorum=0.5, neighbours=20)
+    assert clusters(store, crowd) == {frozenset(crowd)}
+
+
+def test_a_record_like_few_of_those_it_was_compared_with_does_not_join_a_crowd() -> None:
+    crowd, store = names(12), MemoryClusters()
+    steps = [arrive(record, *crowd[: min(4, n)]) for n, record in enumerate(crowd)]
+    play(store, [*steps, Upsert("new", 0, 1.0, {"r0": 0.8})], quorum=0.5, neighbours=4)
+    assert clusters(store, [*crowd, "new"]) == {frozenset(crowd)}
+    assert store.read(SCOPE, ["new"], [], edges=True).edges["new"]["r0"].held == QUORUM
 
 
 @settings(max_examples=150)

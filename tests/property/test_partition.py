@@ -20,6 +20,7 @@ IDS = names(9)
 EXAMPLES = settings(max_examples=150)
 QUORA = st.sampled_from([0.0, 0.34, 0.5, 1.0])
 CAPS = st.sampled_from([3, 1_000])
+NEIGHBOURS = st.sampled_from([1, 2, 1_000])
 REPAIRS = st.builds(Repair, st.sampled_from([0, 3, 5, 1_000]), st.integers(0, 2))
 
 
@@ -46,12 +47,12 @@ def several(groups: Iterable[Iterable[str]]) -> set[frozenset[str]]:
 
 
 @EXAMPLES
-@given(disputed_lives(IDS), QUORA, CAPS)
-def test_clusters_are_those_of_all_records_at_once(steps: list[Step], quorum: float, cap: int) -> None:
+@given(disputed_lives(IDS), QUORA, CAPS, NEIGHBOURS)
+def test_clusters_are_those_of_all_records_at_once(steps: list[Step], quorum: float, cap: int, neighbours: int) -> None:
     store = MemoryClusters()
-    play(store, steps, quorum=quorum, max_size=cap)
+    play(store, steps, quorum=quorum, max_size=cap, neighbours=neighbours)
     found = state(store)
-    whole = at_once(found, MergeRules(cap, quorum))
+    whole = at_once(found, MergeRules(cap, quorum, neighbours))
 
     assert clusters(found) == several(whole.groups)
     held = {(e.a, e.b): e.held for near in found.edges.values() for e in near.values() if e.held}
@@ -78,24 +79,24 @@ def shuffled_inserts(draw: st.DrawFn) -> tuple[list[Step], list[Step]]:
 
 
 @EXAMPLES
-@given(shuffled_inserts(), st.sets(st.integers(1, 8)), QUORA, CAPS)
+@given(shuffled_inserts(), st.sets(st.integers(1, 8)), QUORA, CAPS, NEIGHBOURS)
 def test_order_of_arrival_does_not_matter(
-    orders: tuple[list[Step], list[Step]], cuts: set[int], quorum: float, cap: int
+    orders: tuple[list[Step], list[Step]], cuts: set[int], quorum: float, cap: int, neighbours: int
 ) -> None:
     one, other = MemoryClusters(), MemoryClusters()
-    play(one, orders[0], quorum=quorum, max_size=cap)
-    play(other, orders[1], quorum=quorum, max_size=cap, cuts=cuts)
+    play(one, orders[0], quorum=quorum, max_size=cap, neighbours=neighbours)
+    play(other, orders[1], quorum=quorum, max_size=cap, neighbours=neighbours, cuts=cuts)
     assert clusters(state(one)) == clusters(state(other))
 
 
 @EXAMPLES
-@given(likely_lives(IDS), QUORA, CAPS, st.data())
+@given(likely_lives(IDS), QUORA, CAPS, NEIGHBOURS, st.data())
 def test_some_whole_clusters_part_into_themselves(
-    steps: list[Step], quorum: float, cap: int, data: st.DataObject
+    steps: list[Step], quorum: float, cap: int, neighbours: int, data: st.DataObject
 ) -> None:
     store = MemoryClusters()
-    play(store, steps, quorum=quorum, max_size=cap)
-    rules, found = MergeRules(cap, quorum), state(store)
+    play(store, steps, quorum=quorum, max_size=cap, neighbours=neighbours)
+    rules, found = MergeRules(cap, quorum, neighbours), state(store)
     groups = at_once(found, rules).groups
     some = [group for group in groups if data.draw(st.booleans())]
     assert at_once(found, rules, set[str]().union(*some)).groups == some
