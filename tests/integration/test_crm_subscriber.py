@@ -52,13 +52,21 @@ def clusters(events: Sequence[Event]) -> Mapping[str, set[str]]:
     return {key: records for key, records in members.items() if records}
 
 
+def states(events: Sequence[Event]) -> list[tuple[str, bytes | None]]:
+    """What is true after some events, as the compacted topic has it: each cluster that lives, and how others ended."""
+    last = {key: json.loads(value)["data"] for key, value in events}
+    return [(key, None if data["size"] == 0 else json.dumps(data).encode()) for key, data in last.items()]
+
+
 def create(servers: str, topic: str) -> None:
+    """The topic of events, and that of states."""
     admin = AdminClient({"bootstrap.servers": servers})  # has to outlive its answers
-    for created in admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values():
+    topics = [NewTopic(name, PARTITIONS, 1) for name in (topic, f"{topic}.states")]
+    for created in admin.create_topics(topics).values():
         created.result(timeout=30)
 
 
-def produce(servers: str, topic: str, events: Sequence[Event], *, commit: bool = True) -> None:
+def produce(servers: str, topic: str, events: Sequence[tuple[str, bytes | None]], *, commit: bool = True) -> None:
     """In one transaction, so the topic also holds the markers that a consumer never sees as messages."""
     producer = Producer({"bootstrap.servers": servers, "transactional.id": topic, "partitioner": "murmur2_random"})
     producer.init_transactions(30)
@@ -73,7 +81,8 @@ def produce(servers: str, topic: str, events: Sequence[Event], *, commit: bool =
 
 
 def subscribe(servers: str, topic: str, database: Path) -> subprocess.CompletedProcess[str]:
-    arguments = ["--bootstrap-servers", servers, "--topic", topic, "--database", str(database), "--once"]
+    topics = ["--events", topic, "--states", f"{topic}.states"]
+    arguments = ["--bootstrap-servers", servers, *topics, "--database", str(database), "--once"]
     return subprocess.run(
         [sys.executable, str(PROGRAM), *arguments, "--property", "client.id=crm"],
         capture_output=True,
@@ -120,6 +129,23 @@ def test_the_table_stays_in_step_through_restarts_and_redelivery(
     assert table(database) == clusters(events)
 
     produce(kafka_servers, unique, events)
+    assert applied(kafka_servers, unique, database) == 0
+    assert table(database) == clusters(events)
+
+
+def test_it_begins_with_the_states_where_the_first_events_are_gone(
+    kafka_servers: str, unique: str, tmp_path: Path
+) -> None:
+    database, events = tmp_path / "crm.sqlite", history(seed=11)
+    half = len(events) // 2
+    create(kafka_servers, unique)
+    produce(kafka_servers, f"{unique}.states", states(events[:half]))
+    produce(kafka_servers, unique, events[half - 20 :])  # those before were deleted
+
+    applied(kafka_servers, unique, database)
+    assert table(database) == clusters(events)
+
+    produce(kafka_servers, f"{unique}.states", states(events[:3]))  # once there were events, states count for nothing
     assert applied(kafka_servers, unique, database) == 0
     assert table(database) == clusters(events)
 

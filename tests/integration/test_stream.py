@@ -529,7 +529,8 @@ def test_the_crm_subscriber_keeps_in_step_with_the_stream(deploy: Deploy, tmp_pa
 
 def follow(deployment: Deployment, database: Path) -> None:
     """Run the example to the end of the events."""
-    where = ["--bootstrap-servers", deployment.servers, "--topic", f"{deployment.name}.events"]
+    topics = ["--events", f"{deployment.name}.events", "--states", f"{deployment.name}.clusters"]
+    where = ["--bootstrap-servers", deployment.servers, *topics]
     program = [sys.executable, str(ROOT / "examples" / "crm_subscriber.py")]
     subprocess.run([*program, *where, "--database", str(database), "--once"], check=True, timeout=60)
 

@@ -115,15 +115,31 @@ def rows(database: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
 
 
 def assert_in_step(database: sqlite3.Connection, events: Sequence[Event], clusters: Mapping[str, Cluster]) -> None:
-    assert pairs(database) == members(clusters)
-    found = rows(database, "SELECT record_id, cluster_id, keep FROM record_cluster")
-    assert sorted(found) == sorted((r, cid, r == c.exemplar) for cid, c in clusters.items() for r in c.members)
+    assert_alive(database, clusters)
     last = {event["subject"]: event["data"] for event in events}
     assert sorted(
         rows(database, "SELECT cluster_id, version, record_to_keep, size, merged_into FROM duplicate_cluster")
     ) == (sorted((cid, d["version"], d["record_to_keep"], d["size"], d.get("merged_into")) for cid, d in last.items()))
+
+
+def assert_alive(database: sqlite3.Connection, clusters: Mapping[str, Cluster]) -> None:
+    assert pairs(database) == members(clusters)
+    found = rows(database, "SELECT record_id, cluster_id, keep FROM record_cluster")
+    assert sorted(found) == sorted((r, cid, r == c.exemplar) for cid, c in clusters.items() for r in c.members)
     live = rows(database, "SELECT cluster_id, version, record_to_keep, size FROM duplicate_cluster WHERE size > 0")
     assert sorted(live) == sorted((cid, c.version, c.exemplar, len(c.members)) for cid, c in clusters.items())
+
+
+def states(events: Sequence[Event]) -> dict[str, dict[str, Any] | None]:
+    """What the compacted topic holds after some events."""
+    found: dict[str, dict[str, Any] | None] = {}
+    for data in (event["data"] for event in events):
+        cid = data["cluster_id"]
+        before = set((found.get(cid) or {"members": ()})["members"])
+        members = sorted((before | set(data["added"])) - set(data["removed"]))
+        ended = data["size"] == 0 and "merged_into" not in data
+        found[cid] = None if ended else {**data, "members": members}
+    return found
 
 
 @settings(max_examples=300)
@@ -136,10 +152,27 @@ def test_tables_are_right_whatever_the_interleaving(
     with tables() as database:
         for event in data.draw(deliveries(events)):
             crm.apply_event(database, event)
-            sizes = "SELECT size, (SELECT count(*) FROM cluster_member m WHERE m.cluster_id = c.cluster_id), complete"
-            assert all(s == n and complete for s, n, complete in rows(database, f"{sizes} FROM duplicate_cluster c"))
+            sizes = "SELECT size, (SELECT count(*) FROM cluster_member m WHERE m.cluster_id = c.cluster_id)"
+            assert all(size == count for size, count in rows(database, f"{sizes} FROM duplicate_cluster c"))
             assert rows(database, "SELECT 1 FROM record_cluster GROUP BY record_id HAVING count(*) > 1") == []
         assert_in_step(database, events, clusters)
+
+
+@settings(max_examples=300)
+@given(st.data(), histories())
+def test_tables_that_begin_late_are_right(
+    data: st.DataObject, history: tuple[Sequence[Event], Mapping[str, Cluster]]
+) -> None:
+    events, clusters = history
+    deleted = data.draw(st.integers(0, len(events)))
+    told = data.draw(st.integers(deleted, len(events)))
+
+    with tables() as database:
+        for cid, state in states(events[:told]).items():
+            crm.apply_state(database, cid, state, "1970-01-01T00:00:00.000Z")
+        for event in data.draw(deliveries(events[deleted:])):
+            crm.apply_event(database, event)
+        assert_alive(database, clusters)
 
 
 @given(st.data(), histories())
@@ -189,15 +222,33 @@ def test_records_of_the_same_name_in_two_profiles_are_two_records() -> None:
         assert sorted(found) == [("listing", "B"), ("profile", "A")]
 
 
-def test_missed_events_are_noticed_and_healed_by_the_next_list_of_members() -> None:
+def test_missed_events_are_noticed_unless_the_next_lists_all_members() -> None:
     late = change("A", 7, "abc", "c")
     del late["data"]["members"]
 
-    with tables([late]) as database:
-        assert rows(database, "SELECT version, complete FROM duplicate_cluster") == [(7, 0)]
-        crm.apply_event(database, change("A", 8, "ab", removed="c"))
-        assert rows(database, "SELECT version, complete FROM duplicate_cluster") == [(8, 1)]
-        assert pairs(database) == {("A", "a"), ("A", "b")}
+    with tables([change("A", 5, "ab", "ab")]) as database:
+        with pytest.raises(ValueError, match="events before version 7 of A are missing"):
+            crm.apply_event(database, late)
+        crm.apply_event(database, change("A", 8, "abd", added="d"))
+        assert rows(database, "SELECT version FROM duplicate_cluster") == [(8,)]
+        assert pairs(database) == {("A", "a"), ("A", "b"), ("A", "d")}
+
+
+def test_states_replace_one_another_and_a_null_value_ends_one() -> None:
+    first, second = states([change("A", 1, "ab", "ab")])["A"], states([change("A", 4, "bcd", "bcd")])["A"]
+
+    def state(offset: int, value: Mapping[str, Any] | None) -> Message:
+        encoded = None if value is None else json.dumps(value).encode()
+        return Message(topic="states", partition=0, offset=offset, key=b"A", value=encoded, timestamp=(1, 1_500))
+
+    with tables() as database:
+        assert crm.apply_messages(database, [state(3, first), state(5, second)], states=True) == 2
+        assert pairs(database) == {("A", "b"), ("A", "c"), ("A", "d")}
+        assert rows(database, "SELECT since FROM cluster_member")[0] == ("1970-01-01T00:00:01.500Z",)
+        crm.apply_messages(database, [state(8, None)], states=True)
+        assert pairs(database) == set()
+        assert rows(database, "SELECT * FROM duplicate_cluster") == []
+        assert rows(database, "SELECT * FROM kafka_progress") == [("states", 0, 9)]
 
 
 def test_other_events_are_passed_over_and_newer_versions_refused() -> None:
