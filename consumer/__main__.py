@@ -21,6 +21,7 @@ from consumer.commands.files import batch, evaluate
 from consumer.commands.options import CONSOLE, configured, print_json, progress, with_settings
 from consumer.commands.recovery import migrate, rebuild, verify
 from consumer.commands.stewards import explain, feedback
+from consumer.commands.topics import topics
 from consumer.errors import DedupError
 from consumer.settings import load_settings
 
@@ -126,30 +127,6 @@ def _show_examples(examples: list[Mapping[str, Any]], values: Mapping[str, Mappi
     CONSOLE.print()
 
 
-@cli.group()
-def topics() -> None:
-    """Manage the topics of a profile."""
-
-
-@topics.command("create")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@with_settings
-def topics_create(as_json: bool, profile: str | None, config: Path | None) -> None:
-    """Create the topics that are missing, as the settings say."""
-    from consumer.profile import load_profile  # noqa: PLC0415  # see run
-    from consumer.wiring import create_topics  # noqa: PLC0415  # see run
-
-    settings = configured(config, {"profile": profile})
-    outcomes = create_topics(settings, load_profile(settings.profile))
-    if as_json:
-        print_json(dict(outcomes))
-    else:
-        for name, outcome in outcomes:
-            click.echo(f"{name}: {outcome}")
-    if any(outcome.startswith("error") for _, outcome in outcomes):
-        raise click.exceptions.Exit(1)
-
-
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @with_settings
@@ -172,7 +149,7 @@ def doctor(as_json: bool, profile: str | None, config: Path | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-for command in (batch, evaluate, feedback, explain, acls, verify, migrate, rebuild, dlq, erase):
+for command in (topics, batch, evaluate, feedback, explain, acls, verify, migrate, rebuild, dlq, erase):
     cli.add_command(command)
 
 

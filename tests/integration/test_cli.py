@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -23,7 +25,7 @@ from consumer.evaluation import EventView, pairwise
 from consumer.records import Message
 from consumer.simulate import signups
 from tests.deployment import DAY, PATIENCE_SECONDS, PERSON, Process, clean_environment, wait_until
-from tests.services import ROOT, Server
+from tests.services import ROOT, Server, _java, _kafka_jars
 
 NOWHERE = "127.0.0.1:9"
 """A port nothing listens on."""
@@ -287,6 +289,30 @@ def test_topics_are_created_once_and_doctor_is_content_then(named: Mapping[str, 
     assert plain.returncode == 0
     assert "set DEDUP_PRIVACY__KEY" in plain.stdout
     assert plain.stderr == ""
+
+
+def test_topics_made_by_the_commands_shown_are_those_made_here(named: Mapping[str, str]) -> None:
+    shown = dedup("topics", "show", **named).stdout.splitlines()
+    name = named["DEDUP_KAFKA__GROUP"]
+    alike = {
+        f"{name}.in": f"{name}.events",
+        f"{name}.in.dlq": f"vectors.{name}.dlq",
+        f"vectors.{name}": f"{name}.clusters",
+    }
+    java = [_java(), "-cp", f"{_kafka_jars()}/*", "org.apache.kafka.tools.TopicCommand"]
+    for line in shown:
+        script, *arguments = shlex.split(line)
+        assert script == "kafka-topics.sh"
+        if arguments[arguments.index("--topic") + 1] in alike:
+            subprocess.run([*java, *arguments], check=True, timeout=60)
+
+    outcomes = json.loads(dedup("topics", "create", "--json", **named).stdout)
+    assert {topic for topic, outcome in outcomes.items() if outcome == "exists"} == alike.keys()
+    made = describe({"bootstrap.servers": named["DEDUP_KAFKA__BOOTSTRAP_SERVERS"]}, list(outcomes))
+    for by_hand, here in alike.items():
+        assert replace(made[by_hand], name=here) == made[here]
+    told = json.loads(dedup("topics", "show", "--json", **named).stdout)
+    assert [spec["name"] for spec in told] == list(outcomes)
 
 
 def test_doctor_names_every_fault_at_once_with_what_to_do(named: Mapping[str, str], tmp_path: Path) -> None:
