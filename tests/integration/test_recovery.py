@@ -198,3 +198,32 @@ def test_new_models_take_over_without_a_break_and_give_back(deployment: Deployme
     assert service.stop() == 0
     assert verified(deployment).differences == {}
     assert deployment.view().gaps == []
+
+
+def test_a_new_key_keeps_clusters_and_ids(deployment: Deployment, tmp_path: Path) -> None:
+    old, new = deployment.vectors, f"{deployment.vectors}.2"
+    content = yaml.safe_load(Path(deployment.environment["DEDUP_PROFILE"]).read_text())
+    profile = tmp_path / "rekeyed.yaml"
+    profile.write_text(yaml.safe_dump({**content, "vectors": new}, sort_keys=False))
+    coming = {
+        **successor(deployment, tmp_path, new),
+        "DEDUP_PROFILE": str(profile),
+        "DEDUP_PRIVACY__KEY": "another key",
+    }
+    service = deployment.start().wait_ready()
+    send(deployment, 0, 20)
+    deployment.settle()
+    told = clusters(deployment)
+
+    encoders = deployment.start("encode", **coming).wait_ready()
+    wait_until(lambda: report(settings_of(deployment, **coming), old, quiet).behind == 0, "the new encoders")
+    assert service.stop() == 0
+    switched(deployment, "--from", old, **coming)
+    assert clusters(deployment) == told
+    service = deployment.start("match", **coming).wait_ready()
+    send(deployment, 5, 22)  # hashes of another key are a little more and less alike, so clusters change a little
+    settle(deployment, new)
+    assert len(clusters(deployment).keys() & told.keys()) >= len(told) // 2
+    assert verified(deployment, **coming).differences == {}
+    assert (service.stop(), encoders.stop()) == (0, 0)
+    assert deployment.view().gaps == []
