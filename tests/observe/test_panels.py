@@ -76,7 +76,7 @@ def watched(
         wait_until(lambda: bool(watching.ask(decided)), f"the demo is through; it says\n{demo.stderr}", DEMO_SECONDS)
         yield Watched(watching, goods.deployment.name, start, time.time())
     finally:
-        demo.kill()
+        demo.stop()  # not killed: its Redis ends with it
         goods.deployment.close()
 
 
