@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import orjson
@@ -15,6 +14,7 @@ from consumer.feedback import decode_feedback
 from consumer.layout import Layout
 from consumer.loop import Result, last_positions
 from consumer.metrics import METRICS
+from consumer.names import scope_partition
 from consumer.ports import Encoder, Model, Remembering
 from consumer.profile import Profile
 from consumer.quality import quality
@@ -23,12 +23,6 @@ from consumer.rotation import Rotation
 from consumer.vectors import pack_erasure, pack_vector, pack_verdict
 
 STAGE = "encode"
-
-
-@lru_cache(maxsize=1_024)
-def scope_partition(scope: str, partitions: int) -> int:
-    """The partition of the vectors topic a scope lives in; stable across processes and versions."""
-    return int.from_bytes(hashlib.blake2b(scope.encode(), digest_size=8).digest()) % partitions
 
 
 @dataclass(frozen=True, slots=True)

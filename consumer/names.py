@@ -1,4 +1,7 @@
-"""The names on Kafka that settings and profile make together: consumer groups, and topics of dead letters."""
+"""Where things are on Kafka: consumer groups, topics of dead letters, the partition of a scope."""
+
+import hashlib
+from functools import lru_cache
 
 from consumer.profile import Profile
 from consumer.settings import Settings
@@ -30,3 +33,9 @@ def read_topics(settings: Settings, profile: Profile) -> list[str]:
 def dead_letter_topic(topic: str) -> str:
     """The topic that the dead letters of a topic are written to."""
     return f"{topic}{_DEAD_LETTERS}"
+
+
+@lru_cache(maxsize=4_096)
+def scope_partition(scope: str, partitions: int) -> int:
+    """The partition that holds a scope, of `vectors` and of each topic of outcomes; stable across processes and versions."""
+    return int.from_bytes(hashlib.blake2b(scope.encode(), digest_size=8).digest()) % partitions

@@ -5,10 +5,11 @@ entry that comes from before the next offset to be decided: up to there all scop
 one number says what was told.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from consumer.events import EventRenderer
+from consumer.names import scope_partition
 from consumer.owned import OwnedPartition, OwnedScope
 from consumer.ports import ClusterStore, lost_writes
 from consumer.records import OutboxEntry, Outgoing
@@ -17,11 +18,21 @@ from consumer.vectors import word_message
 
 @dataclass(frozen=True, slots=True)
 class MatchTopics:
-    """Where the outcome goes."""
+    """Where the outcome goes. All that is told of a scope is in one partition of each topic.
+
+    So a transaction ends in few of them, a subscriber reads a scope in the order in which it was decided, and waits for no
+    transaction of another matcher.
+    """
 
     events: str
     clusters: str
     possible: str
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    """How many each topic has; 1 where nothing is said."""
+
+    def message(self, topic: str, scope: str, key: str, value: bytes | None) -> Outgoing:
+        """What is told of a scope."""
+        return Outgoing(topic, key.encode(), value, {}, scope_partition(scope, self.partitions.get(topic, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +77,12 @@ class Outbox:
         told = [
             word_message(entry, self.vectors_topic, owned.number)
             if entry.stream == "words"
-            else Outgoing(names[entry.stream], entry.key.encode(), entry.value)
+            else self.topics.message(names[entry.stream], scope.name, entry.key, entry.value)
             for entry in entries
         ]
         changed = sorted({entry.key for entry in entries if entry.stream == "events"})
         renderer = EventRenderer(self.profile, scope.name, self.config)
         now = self.store.clusters(scope.name, changed)
-        states = [Outgoing(self.topics.clusters, cid.encode(), renderer.state(cid, c)) for cid, c in now.items()]
+        clusters = self.topics.clusters
+        states = [self.topics.message(clusters, scope.name, cid, renderer.state(cid, c)) for cid, c in now.items()]
         return [*told, *states]

@@ -264,10 +264,12 @@ def build_match_stage(
     snapshots: SnapshotStore,
     position: Callable[[int], int | None] = lambda _: None,
     committed: Callable[[int], int] = lambda _: 0,
+    partitions: Callable[[str], int] = lambda _: 1,
 ) -> MatchStage:
-    """The match stage over any store: Redis in the service, memory in `dedup batch`."""
+    """The match stage over any store: Redis in the service, memory in `dedup batch`. `partitions` of a topic it writes to."""
     profile = encoders.profile
-    topics = MatchTopics(settings.topics.events, settings.topics.clusters, settings.topics.possible)
+    names = (settings.topics.events, settings.topics.clusters, settings.topics.possible)
+    topics = MatchTopics(*names, {name: partitions(name) for name in names})
     return MatchStage(
         MatchSettings(
             profile=profile.name,

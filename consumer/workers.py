@@ -67,7 +67,8 @@ def match_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event
             delivery.settle()  # what became of our own last transaction decides what is committed
         return source.committed(topic, partition)
 
-    stage = build_match_stage(settings, encoders, store, indexes.snapshots, position, committed)
+    partitions = KafkaPublisher(settings.kafka.producer_properties).partitions
+    stage = build_match_stage(settings, encoders, store, indexes.snapshots, position, committed, partitions)
     inventory = build_inventory(settings, profile)
 
     def assigned(partitions: Sequence[Partition]) -> Mapping[Partition, int]:

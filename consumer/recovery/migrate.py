@@ -14,9 +14,8 @@ import msgpack
 from consumer.adapters import kafka_groups
 from consumer.adapters.kafka_publisher import send
 from consumer.adapters.kafka_reader import highs
-from consumer.encode import scope_partition
 from consumer.errors import SettingsError
-from consumer.names import dead_letter_topic, encoders_group
+from consumer.names import dead_letter_topic, encoders_group, scope_partition
 from consumer.records import Message, Outgoing, Position
 from consumer.recovery.outlook import Outlook
 from consumer.recovery.rebuild import Rebuilt, farewells

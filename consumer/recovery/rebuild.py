@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from consumer.adapters.kafka_publisher import send
 from consumer.adapters.kafka_reader import highs
-from consumer.encode import scope_partition
 from consumer.errors import SettingsError
+from consumer.names import scope_partition
 from consumer.records import Erasure, Outgoing, Position
 from consumer.recovery.reconcile import NOWHERE
 from consumer.recovery.restoration import Identity, Restoration, restoration

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from consumer.encode import scope_partition
 from consumer.events import EventRenderer
 from consumer.minter import Minter
+from consumer.names import scope_partition
 from consumer.ports import ClusterStore
 from consumer.records import Cause, OutboxEntry, Position
 from consumer.recovery.contents import Contents

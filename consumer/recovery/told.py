@@ -1,7 +1,7 @@
 """What subscribers were told of clusters: the compacted topic and the events, folded.
 
-Feed the compacted topic first, then the events, each partition in its order. Where a crash left the two apart, the newer
-version counts.
+Feed the compacted topic first, then the events, each partition in its order. Where a crash left the two apart, or a topic
+got more partitions and a cluster moved to another one, the newer version counts.
 """
 
 import hashlib
@@ -69,6 +69,8 @@ class Told:
         """Cluster → its version in the compacted topic; nothing where a null value ended it."""
         self._home: dict[str, str] = {}
         """Cluster → scope."""
+        self._nulls: set[str] = set()
+        """Clusters that a null value ended, which no id survives: whatever else is told of them is older."""
 
     def of(self, scope: str) -> Mapping[str, ToldCluster]:
         return self.scopes.get(scope, {})
@@ -77,20 +79,28 @@ class Told:
         """Take in a message of the compacted topic; what is of another profile, or unreadable, is passed over."""
         cid = _text(message.key)
         if message.value is None:
-            self.stated.pop(cid, None)
-            scope = self._home.get(cid)
-            if scope is not None:
-                before = self.scopes[scope][cid]
-                version = before.version + before.live
-                self.scopes[scope][cid] = ToldCluster(version, (), None, None, message.timestamp_ms, uncertain=True)
+            self._nulls.add(cid)
+            self._end(cid, message.timestamp_ms)
             return
         said = _ours(message.value, self._profile)
         if said is None or not {"cluster_id", "version", "members", "record_to_keep"} <= said.keys():
+            return
+        if self.stated.get(cid, 0) >= said["version"]:
             return
         keep, heir = said["record_to_keep"], said.get("merged_into")
         told = ToldCluster(said["version"], tuple(said["members"]), keep, heir, message.timestamp_ms)
         self.stated[cid] = told.version
         self._put(said["scope"], cid, told)
+        if cid in self._nulls:
+            self._end(cid, message.timestamp_ms)
+
+    def _end(self, cid: str, at_ms: int) -> None:
+        """What a null value says of a cluster, if anything is known of it."""
+        self.stated.pop(cid, None)
+        if (scope := self._home.get(cid)) is not None:
+            before = self.scopes[scope][cid]
+            version = before.version + before.live
+            self.scopes[scope][cid] = ToldCluster(version, (), None, None, at_ms, uncertain=True)
 
     def event(self, message: Message) -> None:
         """Take in a message of the events topic; what is of another profile, or unreadable, is passed over."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from consumer.encode import scope_partition
+from consumer.names import scope_partition
 from consumer.simulate import Signup, signups
 
 SCOPES = ("at", "be", "ch", "de", "dk", "ee", "es", "fi")

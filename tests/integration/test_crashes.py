@@ -22,10 +22,10 @@ from consumer.adapters.memory_transactions import MemoryTransactions
 from consumer.adapters.redis_clusters import RedisClusters
 from consumer.adapters.snapshot_files import Origin, SnapshotFiles
 from consumer.delivery import AtLeastOnce
-from consumer.encode import scope_partition
 from consumer.errors import FencedError, StoreError
 from consumer.loop import Limits, Loop
 from consumer.match import MatchStage
+from consumer.names import scope_partition
 from consumer.ports import ClusterStore, Delivery, Source, VectorIndex
 from consumer.records import Message, Outgoing, Saying
 from tests.factories import KEY, NOW_MS

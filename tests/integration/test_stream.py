@@ -18,6 +18,7 @@ import yaml
 
 from consumer.adapters.kafka_topics import describe
 from consumer.evaluation import EventView, pairwise
+from consumer.names import scope_partition
 from consumer.sections import MESSAGE_MAX_BYTES
 from consumer.simulate import signups
 from tests.deployment import (
@@ -419,6 +420,10 @@ def test_encoder_and_matchers_apart_keep_scopes_apart_and_one_takes_over_from_a_
     for event in deployment.events():
         data = event["data"]
         assert {record.split(".")[0] for record in (*data["added"], *data["removed"])} <= {data["scope"]}
+    for topic in ("events", "clusters"):
+        for message in deployment.read(f"{deployment.name}.{topic}"):
+            said = orjson.loads(value_of(message))
+            assert message.partition() == scope_partition(said.get("data", said)["scope"], 6)
     assert matchers[1].metric("dedup_assigned_partitions", stage="match") == 6
     assert matchers[1].metric("dedup_index_records") == 6 * len(SCOPES) * len(PEOPLE)
     assert (encoder.stop(), matchers[1].stop()) == (0, 0)

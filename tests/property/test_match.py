@@ -22,7 +22,7 @@ from consumer.adapters.hnsw_index import HnswOptions
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.decisions import Policy
-from consumer.encode import EncoderSet, scope_partition
+from consumer.encode import EncoderSet
 from consumer.evaluation import EventView
 from consumer.fusion import Fusion, WeightedFusion
 from consumer.fusion_spec import WeightedSpec
@@ -30,6 +30,7 @@ from consumer.loop import Result
 from consumer.match import MatchStage
 from consumer.match_settings import MatchSettings
 from consumer.merging import MergeRules
+from consumer.names import scope_partition
 from consumer.outbox import MatchTopics
 from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
 from consumer.records import Cluster, Erasure, FieldValue, Message, Outgoing, Position, Record, Saying, Verdict

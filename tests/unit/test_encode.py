@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.decode import decode
-from consumer.encode import EncodeStage, scope_partition
+from consumer.encode import EncodeStage
 from consumer.letters.dead_letters import dead_letter
 from consumer.loop import Result
 from consumer.metrics import METRICS
+from consumer.names import scope_partition
 from consumer.profile import Profile
 from consumer.records import Erasure, Message, Outgoing, Record, Tick, Vector, Verdict
 from consumer.vectors import unpack

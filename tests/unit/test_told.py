@@ -54,6 +54,21 @@ def test_an_end_of_which_nothing_else_is_known_is_no_cluster() -> None:
     assert told.scopes == {}
 
 
+def test_states_of_one_cluster_in_two_partitions_may_be_read_in_any_order() -> None:
+    moved = [state("c", 2, ["a", "b", "d"]), state("c", 1, ["a", "b"])]
+    ended = [end("e"), state("e", 4, ["x", "y"])]
+    seen = []
+    for order in (moved + ended, [*reversed(moved), *reversed(ended)]):
+        told = Told(PROFILE)
+        for message in order:
+            told.state(message)
+        seen.append((told.scopes, told.stated))
+    assert seen[0] == seen[1]
+    assert list(told.of("default")["c"].members) == ["a", "b", "d"]
+    assert (told.of("default")["e"].version, told.of("default")["e"].live) == (5, False)
+    assert told.stated == {"c": 2}
+
+
 @pytest.mark.parametrize(
     ("second", "kind"),
     [
