@@ -7,8 +7,8 @@ first that is kept. So it may begin at any time: what changed while the states w
 Query `record_cluster` (which duplicate cluster a record is in) and `duplicate_cluster` (which of its records to keep).
 Both hold only records of clusters, that is: with duplicates.
 
-Why the tables are right whatever the order of arrival. The events of one cluster share a key, so Kafka delivers them
-in order; those of different clusters may overtake one another. A record that moves from one cluster to another is
+Why the tables are right whatever the order of arrival. The events of one cluster are in one partition, so Kafka delivers
+them in order; those of different clusters may overtake one another. A record that moves from one cluster to another is
 therefore never "moved" here. `cluster_member` keeps (cluster, record) pairs, and an event touches the pairs of its own
 cluster only. So each cluster's pairs depend on that cluster's events alone, and once these are read they are exactly
 its members, however the clusters' events were interleaved. As a record is a member of one cluster at most, so is it in
@@ -104,7 +104,13 @@ def apply_event(database: sqlite3.Connection, event: Mapping[str, Any]) -> bool:
 
 
 def apply_state(database: sqlite3.Connection, cluster_id: str, state: Mapping[str, Any] | None, since: str) -> None:
-    """Store the state of one cluster inside the caller's transaction; None: it ended, and none took over."""
+    """Store the state of one cluster inside the caller's transaction; None: it ended, and none took over.
+
+    Where the topic got more partitions, an older state may be read after a newer one.
+    """
+    known = database.execute("SELECT version FROM duplicate_cluster WHERE cluster_id = ?", (cluster_id,)).fetchone()
+    if known and state and state["version"] < known[0]:
+        return
     database.execute("DELETE FROM cluster_member WHERE cluster_id = ?", (cluster_id,))
     if state is None:
         database.execute("DELETE FROM duplicate_cluster WHERE cluster_id = ?", (cluster_id,))

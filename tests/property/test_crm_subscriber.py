@@ -245,6 +245,8 @@ def test_states_replace_one_another_and_a_null_value_ends_one() -> None:
         assert crm.apply_messages(database, [state(3, first), state(5, second)], states=True) == 2
         assert pairs(database) == {("A", "b"), ("A", "c"), ("A", "d")}
         assert rows(database, "SELECT since FROM cluster_member")[0] == ("1970-01-01T00:00:01.500Z",)
+        crm.apply_messages(database, [state(7, first)], states=True)
+        assert pairs(database) == {("A", "b"), ("A", "c"), ("A", "d")}
         crm.apply_messages(database, [state(8, None)], states=True)
         assert pairs(database) == set()
         assert rows(database, "SELECT * FROM duplicate_cluster") == []
