@@ -70,7 +70,7 @@ class Told:
         self._home: dict[str, str] = {}
         """Cluster → scope."""
         self._nulls: set[str] = set()
-        """Clusters that a null value ended, which no id survives: whatever else is told of them is older."""
+        """Clusters that a null value ended. No id lives again, so whatever else is stated of them is older."""
 
     def of(self, scope: str) -> Mapping[str, ToldCluster]:
         return self.scopes.get(scope, {})
@@ -85,7 +85,8 @@ class Told:
         said = _ours(message.value, self._profile)
         if said is None or not {"cluster_id", "version", "members", "record_to_keep"} <= said.keys():
             return
-        if self.stated.get(cid, 0) >= said["version"]:
+        before = self.scopes[self._home[cid]][cid] if cid in self._home else None
+        if before is not None and said["version"] <= before.version - before.uncertain:
             return
         keep, heir = said["record_to_keep"], said.get("merged_into")
         told = ToldCluster(said["version"], tuple(said["members"]), keep, heir, message.timestamp_ms)
