@@ -25,6 +25,7 @@ from benchmarks.restore import resident
 from consumer import wiring
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.encode import EncoderSet, EncodeStage
+from consumer.loop import result_of
 from consumer.match import MatchStage
 from consumer.profile import load_profile
 from consumer.records import Message, Outgoing, Position
@@ -83,7 +84,7 @@ def _write(file: Path, stage: str, workload: str, count: int) -> None:
     encode = EncodeStage(_encoders(), 1) if stage == "match" else None
     with file.open("wb") as out:
         for batch in _batches(sent, profile.input):
-            given: Sequence[Message | Outgoing] = encode.process(batch).outgoing if encode else batch
+            given: Sequence[Message | Outgoing] = result_of(encode, batch).outgoing if encode else batch
             for one in given:
                 out.write(msgpack.packb((one.key, one.value, dict(one.headers))))
 
@@ -105,7 +106,7 @@ def _grown(stage: EncodeStage | MatchStage, batches: Iterator[list[Message]]) ->
     """Messages so far → megabytes, now and then."""
     done = 0
     for batch in batches:
-        stage.process(batch)
+        result_of(stage, batch)
         stage.confirm()
         stage.delivered()
         done += len(batch)

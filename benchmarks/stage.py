@@ -28,6 +28,7 @@ from consumer import wiring
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.decode import DEFAULT_SCOPE
 from consumer.encode import EncoderSet, EncodeStage
+from consumer.loop import result_of
 from consumer.match import MatchStage
 from consumer.metrics import METRICS
 from consumer.ports import Snapshot
@@ -110,7 +111,7 @@ def _matcher(
     packed = []
     start = fill.rows
     for messages in made:
-        sent = [out for batch in batches(messages) for out in encode.process(batch).outgoing]
+        sent = [out for batch in batches(messages) for out in result_of(encode, batch).outgoing]
         packed.append(_polled(sent, encoders.profile.vectors_topic, start))
         start += len(sent)
     return stage, packed
@@ -145,7 +146,7 @@ def _timed(
 
 def _turn(stage: EncodeStage | MatchStage, messages: Sequence[Message]) -> None:
     for batch in batches(messages):
-        stage.process(batch)
+        result_of(stage, batch)
         stage.confirm()
         stage.delivered()
 

@@ -1,7 +1,6 @@
 """The encode stage: input messages → messages for the vectors topic. Holds no state; the only stage that sees names."""
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -112,12 +111,12 @@ class EncodeStage:
             for outcome in ("present", "missing"):
                 METRICS.modalities.labels(name, outcome)  # at 0: the first batch counts too
         self._feedback = feedback
-        self._ingested_ms: list[int] = []
+        self._result = Result([])
 
     def room(self, limit: int) -> int:
         return limit
 
-    def process(self, messages: Sequence[Message]) -> Result:
+    def process(self, messages: Sequence[Message]) -> None:
         decoded: list[Record | Erasure | Verdict] = []
         rejected: list[Rejected] = []
         for message in messages:
@@ -138,18 +137,18 @@ class EncodeStage:
                 outgoing.append(self._address(next(vectors)))
             else:
                 outgoing += self._erase(item) if isinstance(item, Erasure) else [self._tell(item)]
-        self._ingested_ms = [item.ingested_ms for item in decoded]
-        return Result(outgoing, rejected, last_positions(messages))
+        ingested_ms = [item.ingested_ms for item in decoded]
+        self._result = Result(outgoing, rejected, last_positions(messages), ingested_ms)
+
+    def result(self) -> Result:
+        return self._result
 
     def confirm(self) -> None:
         """Another encoder may do the same work: a vector that comes twice counts once."""
 
-    def delivered(self) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        latency = METRICS.latency_seconds.labels(STAGE)
-        for ingested_ms in self._ingested_ms:
-            latency.observe(max(0, now_ms - ingested_ms) / 1000)
-        self._ingested_ms = []
+    def delivered(self) -> None: ...
+
+    def undelivered(self) -> None: ...
 
     def ready(self) -> bool:
         return True

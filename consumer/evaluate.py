@@ -19,6 +19,7 @@ from consumer.evaluation import EventView, Interval, Scores, overlap
 from consumer.fusion import Fusion
 from consumer.garbage import collect_rarely
 from consumer.indexes import new_index
+from consumer.loop import result_of
 from consumer.mistakes import FalseCluster, WrongPair, largest_false, wrong_pairs
 from consumer.pairs import PairTable, candidate_pairs
 from consumer.profile import load_profile
@@ -208,7 +209,7 @@ def _encode(settings: Settings, source: Path, left_out: Container[str], progress
         messages = [
             Message(Position(m.topic, 0, line), m.key, m.value, m.timestamp_ms or 0) for line, (m, _) in chunk.items()
         ]
-        result = stage.process(messages)
+        result = result_of(stage, messages)
         refused = {r.message.position.offset for r in result.rejected}
         rejected += len(refused)
         vectors += result.outgoing

@@ -1,5 +1,8 @@
 """The one loop: poll, process, deliver, tell the stage. Backpressure is taking nothing until a batch is through.
 
+Behind a full batch another one waits: it is processed while the first is on its way to the broker, and then waits for it.
+So no more than two are in hand, and the broker has them one after the other.
+
 While a service is away the batch in hand is tried again and again; its partitions stay ours, for the source keeps the
 group's heartbeat without taking more. What goes to another member meanwhile is dropped: it comes again, there.
 """
@@ -7,7 +10,8 @@ group's heartbeat without taking more. What goes to another member meanwhile is 
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -34,6 +38,10 @@ class Result:
     rejected: Sequence[Rejected] = ()
     done: Sequence[Position] = ()
     """Everything up to these, per partition, is done once the rest of this is with the broker."""
+    ingested_ms: Sequence[int] = ()
+    """When the messages came in that it is the outcome of: those of which nothing was delivered before."""
+    alone: bool = False
+    """Nothing may be processed until it is delivered."""
 
 
 class Stage(Protocol):
@@ -45,24 +53,33 @@ class Stage(Protocol):
     def room(self, limit: int) -> int:
         """How many messages are best taken next, from 1 to `limit`."""
 
-    def process(self, messages: Sequence[Message]) -> Result:
+    def process(self, messages: Sequence[Message]) -> None:
         """Handle a batch, perhaps empty. Repeating it with the same messages changes nothing.
 
-        Raises TransientError when a service is away (the loop repeats the call) and FencedError when another process
-        owns the work (the loop ends).
+        The result of the batch before may be on its way meanwhile. Raises TransientError when a service is away (the loop
+        repeats the call) and FencedError when another process owns the work (the loop ends).
         """
+
+    def result(self) -> Result:
+        """What has to be delivered after the last `process`. Asked when nothing is on its way. Raises as `process` does."""
 
     def confirm(self) -> None:
-        """Asked when all is sent and nothing final. Raises FencedError when another process owns the work."""
+        """Asked when all is sent and nothing final, perhaps beside `process`. Raises FencedError when another owns the work."""
 
     def delivered(self) -> None:
-        """Everything the last `process` returned is with the broker, and its input is committed.
+        """The last result is with the broker, and its input is committed."""
 
-        When `process` is called again without this, what became of its result is not known.
-        """
+    def undelivered(self) -> None:
+        """What became of the last result is not known; `process` gets its messages again, and others behind them."""
 
     def ready(self) -> bool:
         """True once the stage does its work rather than catching up."""
+
+
+def result_of(stage: Stage, messages: Sequence[Message]) -> Result:
+    """What a stage makes of a batch, where no loop runs it."""
+    stage.process(messages)
+    return stage.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +112,19 @@ class Pulse:
         self.beat = time.monotonic()
 
 
+@dataclass(slots=True)
+class _Sent:
+    """A result on its way to the broker, and the messages that it is of."""
+
+    messages: list[Message]
+    result: Result
+    started: float
+    outcome: Future[int]
+    """When it was with the broker, in milliseconds."""
+
+
 class Loop:
-    """Runs one stage over one source until told to stop."""
+    """Runs one stage over one source until told to stop. Deliveries run in `deliveries`, one at a time; a thread if none is given."""
 
     def __init__(
         self,
@@ -105,54 +133,114 @@ class Loop:
         delivery: Delivery,
         limits: Limits,
         stop: threading.Event | None = None,
+        deliveries: Executor | None = None,
     ) -> None:
         self._source = source
         self._stage = stage
         self._delivery = delivery
         self._limits = limits
         self._stop = stop or threading.Event()
+        self._deliveries = deliveries or ThreadPoolExecutor(1, f"deliver-{stage.name}")
+        self._room = 0
+        self._batch: list[Message] = []
+        """Taken, and of nothing that is on its way."""
+        self._sent: _Sent | None = None
         self._streak = 0
         self.pulse = Pulse()
         for metric in (METRICS.ready, METRICS.waiting, METRICS.reject_streak, METRICS.records, METRICS.rejected):
             metric.labels(stage.name)  # at 0, so that what never works is seen as that
 
     def run(self) -> None:
-        """Turn until stopped; the batch in hand is finished unless a service is away. Raises what others raise."""
+        """Go on until stopped; what is in hand is finished unless a service is away. Raises what others raise."""
         while not self._stop.is_set():
-            self.turn()
+            self.advance()
+        self.settle()
 
     def turn(self) -> int:
-        """One batch; returns how many messages it had."""
-        name = self._stage.name
-        batch: list[Message] = []
-        with METRICS.step_seconds.labels(name, "poll").time():
+        """One batch, to its end; returns how many messages were taken."""
+        taken = self.advance()
+        self._patiently(self._finish)
+        return taken
+
+    def advance(self) -> int:
+        """One batch; returns how many messages were taken. Of a full one the outcome may still be on its way."""
+        with METRICS.step_seconds.labels(self._stage.name, "poll").time():
             # a partition that is assigned claims its scopes in the store
-            polled = self._patiently(batch, self._poll)
-        if polled is None:
-            return 0
-        batch.extend(polled)
+            polled = self._patiently(self._poll)
+        if polled is None or self._patiently(self._attempt) is None:
+            return 0  # told to stop while a service was away; what was not committed comes again
+        return polled
+
+    def settle(self) -> None:
+        """Wait for what is on its way. Sources that move partitions call it before: a delivery is of what we own.
+
+        What could not be delivered is in hand again then, and is tried again by the next turn.
+        """
+        try:
+            self._settle()
+        except TransientError as error:
+            _log.warning("not_delivered", stage=self._stage.name, reason=str(error))
+
+    def _poll(self) -> int:
+        self._room = self._stage.room(self._limits.batch_records)
+        polled = self._source.poll(self._room, 0.0 if self._sent else self._limits.poll_seconds)
+        self._let_go(self._source.gone())
+        self._batch += polled
+        return len(polled)
+
+    def _let_go(self, partitions: Collection[tuple[str, int]]) -> None:
+        """Drop what is in hand of partitions that went: it comes again, to whoever has them now."""
+        for held in (self._batch, self._sent.messages if self._sent else []):
+            held[:] = [m for m in held if (m.position.topic, m.position.partition) not in partitions]
+
+    def _attempt(self) -> bool:
+        step, name = METRICS.step_seconds.labels, self._stage.name
+        full = len(self._batch) >= self._room
         started = time.perf_counter()
-        result = self._patiently(batch, lambda: self._attempt(batch))
-        if result is None:
-            return 0  # told to stop while a service was away; the batch was not committed and comes again
-        self._patiently(batch, self._stage.delivered)
-        self._account(batch, result, time.perf_counter() - started)
-        return len(batch)
+        with step(name, "process").time():
+            self._stage.process(self._batch)
+        self._settle()
+        with step(name, "collect").time():
+            result = self._stage.result()
+        self._sent = _Sent(self._batch, result, started, self._deliveries.submit(self._deliver, result))
+        self._batch = []
+        if not full or result.alone or self.pulse.waiting:
+            self._settle()
+        return True
 
-    def _poll(self) -> Sequence[Message]:
-        return self._source.poll(self._stage.room(self._limits.batch_records), self._limits.poll_seconds)
+    def _finish(self) -> bool:
+        if self._batch:  # it could not be delivered
+            self._attempt()
+        self._settle()
+        return True
 
-    def _attempt(self, batch: Sequence[Message]) -> Result:
-        name = self._stage.name
-        with METRICS.step_seconds.labels(name, "process").time():
-            result = self._stage.process(batch)
+    def _deliver(self, result: Result) -> int:
         letters = [dead_letter(rejected) for rejected in result.rejected]
         if result.outgoing or letters or result.done:
-            with METRICS.step_seconds.labels(name, "deliver").time():
-                self._delivery.deliver([*result.outgoing, *letters], result.done, self._stage.confirm)
-        return result
+            self._delivery.deliver([*result.outgoing, *letters], result.done, self._stage.confirm)
+        return time.time_ns() // 1_000_000
 
-    def _patiently(self, batch: list[Message], call: Callable[[], _T]) -> _T | None:
+    def _settle(self) -> None:
+        """Wait for what is on its way, and tell the stage; where it failed, its messages are in hand again."""
+        sent = self._sent
+        if sent is None:
+            return
+        try:
+            with METRICS.step_seconds.labels(self._stage.name, "deliver").time():
+                now_ms = sent.outcome.result()
+        except BaseException:
+            self._sent = None
+            self._batch[:0] = sent.messages
+            self._stage.undelivered()
+            raise
+        self._stage.delivered()  # while the store is away, the next call comes here again
+        self._sent = None
+        latency = METRICS.latency_seconds.labels(self._stage.name)
+        for ingested_ms in sent.result.ingested_ms:
+            latency.observe(max(0, now_ms - ingested_ms) / 1000)
+        self._account(sent.messages, sent.result, time.perf_counter() - sent.started)
+
+    def _patiently(self, call: Callable[[], _T]) -> _T | None:
         """Repeat the call while a service is away, saying so; None when told to stop meanwhile.
 
         What the group takes from us in that time goes from the batch too.
@@ -166,8 +254,8 @@ class Loop:
                 if self._stop.wait(wait * random.uniform(0.5, 1)):  # noqa: S311  # jitter, not a secret
                     return None
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
-                gone = self._source.keep_alive()
-                batch[:] = [m for m in batch if (m.position.topic, m.position.partition) not in gone]
+                self._source.keep_alive()
+                self._let_go(self._source.gone())
                 continue
             trouble = self._source.trouble
             if trouble or self.pulse.waiting:

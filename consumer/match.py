@@ -33,6 +33,7 @@ from consumer.records import (
     Match,
     Message,
     OutboxEntry,
+    Outgoing,
     Position,
     Rejected,
     Tick,
@@ -75,12 +76,17 @@ class MatchStage:
         self._config = hashlib.blake2b(deciding, digest_size=8).hexdigest()
         self._decisions = Decisions(store, settings.policy, settings.profile, self._config, settings.mint_key)
         self._outbox = Outbox(store, settings.profile, self._config, settings.topics, settings.vectors_topic)
-        self._undelivered = False
+        self._in_doubt = False
+        """What became of the last result is not known."""
         self._room = 0
         self._backlogged: int | None = None
         """The partition that filled the last batch."""
-        self._to_tick: list[tuple[OwnedPartition, OwnedScope]] = []
+        self._idle = False
+        self._rejected: list[Rejected] = []
         self._ingested_ms: list[int] = []
+        self._to_tick: list[OwnedScope] = []
+        self._due: list[OwnedPartition] = []
+        """What a snapshot is to be made of once the result is delivered."""
 
     def mint_with(self, generation: str) -> None:
         """Mint ids of clusters with this beside the key: see `consumer.minter.generation_key`."""
@@ -125,10 +131,11 @@ class MatchStage:
         self._room = limit if behind is None else min(limit, BLOCK_OFFSETS - behind.next_offset % BLOCK_OFFSETS)
         return self._room
 
-    def process(self, messages: Sequence[Message]) -> Result:
-        if self._undelivered:
+    def process(self, messages: Sequence[Message]) -> None:
+        if self._in_doubt:
             self._owned.refresh_told()
-        rejected: list[Rejected] = []
+            self._in_doubt = False
+        self._idle, self._rejected, self._ingested_ms = not messages, [], []
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
             by_partition.setdefault(message.position.partition, []).append(message)
@@ -137,8 +144,10 @@ class MatchStage:
         for number, batch in by_partition.items():
             owned = self._partitions[number]
             next_offset = batch[-1].position.offset + 1
-            for name, rows in self._route(owned, batch, rejected).items():
+            for name, rows in self._route(owned, batch).items():
                 scope = owned.scopes[name]
+                news = [row.item for row in rows if row.position.offset >= owned.told]
+                self._ingested_ms += [item.ingested_ms for item in news if not isinstance(item, Tick)]
                 for block, part in blocks(rows):
                     scope.index.turn_to(block)
                     self._process_scope(owned, scope, part)
@@ -150,18 +159,21 @@ class MatchStage:
             if owned.number not in by_partition:
                 # the source's own position also passes what compaction removed and a transaction's markers
                 owned.next_offset = max(owned.next_offset, self._position(owned.number) or 0)
-            owned.handed = max(owned.told, owned.next_offset)
-        outgoing = self._outbox.collect(self._partitions.values())
-        self._to_tick = [] if messages or not self.ready() else self._idle()
-        topic = self._settings.vectors_topic
-        outgoing += [tick_message(scope.name, topic, owned.number) for owned, scope in self._to_tick]
-        self._undelivered = True
-        return Result(outgoing, rejected, self._done())
 
-    def _idle(self) -> list[tuple[OwnedPartition, OwnedScope]]:
-        """Scopes with something on their redo queue and no row that would work it off."""
-        owned = self._partitions.values()
-        return [(p, scope) for p in owned for scope in p.scopes.values() if scope.waiting and not scope.ticking]
+    def result(self) -> Result:
+        for owned in self._partitions.values():
+            owned.handed = max(owned.told, owned.next_offset)
+        outgoing = [*self._outbox.collect(self._partitions.values()), *self._ticks()]
+        self._due = self._owned.due(self._now_ms())
+        # a snapshot that is made while the next batch is in the indexes would have a replay take that in twice
+        return Result(outgoing, self._rejected, self._done(), self._ingested_ms, alone=bool(self._due))
+
+    def _ticks(self) -> list[Outgoing]:
+        """To scopes with something on their redo queue and no row that would work it off."""
+        owned = self._partitions.values() if self._idle and self.ready() else ()
+        waiting = [(p, scope) for p in owned for scope in p.scopes.values() if scope.waiting and not scope.ticking]
+        self._to_tick = [scope for _, scope in waiting]
+        return [tick_message(scope.name, self._settings.vectors_topic, p.number) for p, scope in waiting]
 
     def _done(self) -> list[Position]:
         topic, owned = self._settings.vectors_topic, self._partitions.values()
@@ -172,9 +184,7 @@ class MatchStage:
         self._owned.confirm()
 
     def delivered(self) -> None:
-        self._undelivered = False
-        now = self._now_ms()
-        for _, ticked in self._to_tick:
+        for ticked in self._to_tick:
             ticked.ticking = True
         for owned in self._partitions.values():
             # a partition may have come since the batch was made: nothing of it was in the delivery
@@ -182,17 +192,20 @@ class MatchStage:
             for scope in owned.scopes.values():
                 if scope.owed >= 0:
                     self._store.acknowledge(scope.name, owned.epoch, scope.owed)
-                    scope.owed, scope.dirty = -1, scope.owes_more
-        self._owned.save_what_is_due(now)
-        latency = METRICS.latency_seconds.labels(STAGE)
-        for ingested_ms in self._ingested_ms:
-            latency.observe(max(0, now - ingested_ms) / 1000)
-        self._ingested_ms.clear()
+                    scope.owed = -1
+        for owned in self._due:
+            if self._partitions.get(owned.number) is owned:
+                self._owned.snapshot(owned)
+        self._due = []
         count_owned(self._partitions.values())
 
-    def _route(
-        self, owned: OwnedPartition, batch: Sequence[Message], rejected: list[Rejected]
-    ) -> Mapping[str, list[Row]]:
+    def undelivered(self) -> None:
+        self._in_doubt = True
+        for owned in self._partitions.values():
+            for scope in owned.scopes.values():
+                scope.dirty = scope.dirty or scope.owed >= 0
+
+    def _route(self, owned: OwnedPartition, batch: Sequence[Message]) -> Mapping[str, list[Row]]:
         """Messages of a partition as rows of their scopes, which are claimed where they are new."""
         unpacked: list[Row] = []
         for message in batch:
@@ -201,7 +214,7 @@ class MatchStage:
                 unpacked.append(Row(item, message.position))
             except RejectedError as error:
                 if message.position.offset >= owned.told:  # else its dead letter was sent
-                    rejected.append(Rejected(message, STAGE, str(error)))
+                    self._rejected.append(Rejected(message, STAGE, str(error)))
         for name in {row.item.scope: None for row in unpacked if not isinstance(row.item, Erasure)}:
             self._owned.open_scope(owned, name)
         held = {name: (scope.index, scope.applied) for name, scope in owned.scopes.items()}
@@ -239,7 +252,6 @@ class MatchStage:
             bring_up_to_date(scope.index, fresh)
         scope.dirty = True
         scope.applied = scope.indexed = live[-1].position.offset
-        self._ingested_ms += [row.item.ingested_ms for row in live if not isinstance(row.item, Tick)]
 
     def _apply(
         self,

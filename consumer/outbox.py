@@ -48,6 +48,8 @@ class Outbox:
     def collect(self, partitions: Iterable[OwnedPartition]) -> list[Outgoing]:
         """What is due, and the present state of the clusters it tells of; marks the scopes that owe it.
 
+        Asked when all that it gave before was delivered, or is not known to be.
+
         Raises LostWritesError when the store has forgotten what was applied: it may have forgotten entries, too, and what
         is handed over as done would never be told.
         """
@@ -69,7 +71,7 @@ class Outbox:
                     scope.dirty = False
         # only now: where the store failed on the way, this is called again and must find all of it
         for scope, sequence, more in owed:
-            scope.owed, scope.owes_more = sequence, more
+            scope.owed, scope.dirty = sequence, more
         return outgoing
 
     def _messages(self, owned: OwnedPartition, scope: OwnedScope, entries: list[OutboxEntry]) -> list[Outgoing]:

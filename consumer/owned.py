@@ -21,15 +21,13 @@ class OwnedScope:
     in_doubt: bool = False
     """A write was tried whose answer never came: only the store knows how far it is."""
     dirty: bool = True
-    """Its outbox may hold entries; true at first, since a predecessor may have left some."""
+    """Its outbox may hold entries that are not owed; true at first, since a predecessor may have left some."""
     waiting: int = 0
     """Records on its redo queue, or fewer, when last seen."""
     ticking: bool = False
     """A tick for it is in the topic, and has not come yet."""
     owed: int = -1
-    """Sequence of the last outbox entry handed over for delivery."""
-    owes_more: bool = False
-    """There are entries behind that one, not due yet."""
+    """Sequence of the last outbox entry handed over for delivery, until that is acknowledged."""
 
 
 @dataclass(slots=True)

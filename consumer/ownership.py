@@ -120,15 +120,17 @@ class Ownership:
         scope.dirty = True  # what was written after all has left its events
         scope.in_doubt = False
 
-    def save_what_is_due(self, now_ms: int) -> None:
-        """Snapshots after so many messages, so long after an erasure, and so long after one that could not be written."""
+    def due(self, now_ms: int) -> list[OwnedPartition]:
+        """Those of which a snapshot is: after so many messages, so long after an erasure, or after one that could not be written."""
         for partition in self._snapshots.unsaved():
             if (owned := self.partitions.get(partition)) is not None and owned.erased_ms is None:
                 owned.erased_ms = now_ms
-        for owned in self.partitions.values():
-            overdue = owned.erased_ms is not None and now_ms - owned.erased_ms >= self._settings.erased_snapshot_ms
-            if overdue or owned.since_snapshot >= self._settings.snapshot_records:
-                self.snapshot(owned)
+        before_ms, records = now_ms - self._settings.erased_snapshot_ms, self._settings.snapshot_records
+        return [
+            owned
+            for owned in self.partitions.values()
+            if owned.since_snapshot >= records or (owned.erased_ms is not None and owned.erased_ms <= before_ms)
+        ]
 
     def snapshot(self, owned: OwnedPartition) -> bool:
         """Write one, unless the store is behind the indexes; then False."""

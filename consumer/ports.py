@@ -49,10 +49,13 @@ class Source(Protocol):
     def committed(self, topic: str, partition: int) -> int:
         """Offset after the last that the group has committed, 0 for none. Raises BrokerError."""
 
-    def keep_alive(self) -> Collection[tuple[str, int]]:
-        """Stay in the group without taking messages; returns the partitions that went meanwhile, perhaps to come back.
+    def keep_alive(self) -> None:
+        """Stay in the group without taking messages."""
 
-        What was polled of them is somebody else's now.
+    def gone(self) -> Collection[tuple[str, int]]:
+        """The partitions that went since this was last asked, perhaps to come back.
+
+        What an earlier call of `poll` gave of them is somebody else's now.
         """
 
     @property

@@ -42,7 +42,13 @@ def encode_worker(settings: Settings, encoders: EncoderSet, stop: threading.Even
     encoders.warm_up()  # after what may be refused at once, before a consumer that would hold partitions meanwhile
     stage = EncodeStage(encoders, publisher.partitions(profile.vectors_topic), feedback)
     group = encoders_group(settings, profile)
-    source = KafkaSource(settings.kafka.consumer_properties, group, [profile.input, feedback])
+
+    def revoked(partitions: Sequence[Partition], lost: bool) -> None:
+        del partitions, lost
+        loop.settle()
+
+    properties = settings.kafka.consumer_properties
+    source = KafkaSource(properties, group, [profile.input, feedback], on_revoked=revoked)
     loop = Loop(source, stage, AtLeastOnce(source, publisher), limits(settings), stop)
     return KafkaWorker(loop, [source.close, publisher.close])
 
@@ -72,6 +78,7 @@ def match_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event
     inventory = build_inventory(settings, profile)
 
     def assigned(partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        loop.settle()
         inventory.require_whole()
         stage.mint_with(inventory.generation())
         numbers = [number for _, number in partitions]
@@ -83,6 +90,7 @@ def match_worker(settings: Settings, encoders: EncoderSet, stop: threading.Event
             raise
 
     def revoked(partitions: Sequence[Partition], lost: bool) -> None:  # the source's callback
+        loop.settle()
         for _, number in partitions:
             indexes.released(number, saved=stage.revoked(number, lost=lost))
 

@@ -138,15 +138,14 @@ class KafkaSource:
         """
         return kafka_offsets.committed(self._consumer, (topic, partition), self._timeout_seconds) or 0
 
-    def keep_alive(self) -> Collection[Partition]:
-        """Heed the group for a moment while nothing is taken; returns the partitions that went, perhaps to come back.
+    def keep_alive(self) -> None:
+        """Heed the group for a moment while nothing is taken.
 
         librdkafka lets a member go that has not polled for `max.poll.interval.ms`. What a callback raises is raised by
         the next poll.
         """
         if self._closed:
-            return ()
-        self._held.gone.clear()
+            return
         held = [TopicPartition(*p) for p in self._held.all]
         try:
             if held:
@@ -156,7 +155,12 @@ class KafkaSource:
                 self._consumer.resume(staying)
         except KafkaException as error:
             self._troubles.fail(broker_error(error.args[0], explain(error.args[0])))
-        return set(self._held.gone)
+
+    def gone(self) -> Collection[Partition]:
+        """The partitions that went since this was last asked, perhaps to come back."""
+        gone = set(self._held.gone)
+        self._held.gone.clear()
+        return gone
 
     @property
     def trouble(self) -> str:

@@ -166,6 +166,7 @@ class MemorySource:
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._next: dict[Partition, int] = {}
+        self._gone: set[Partition] = set()
         self._all = [(topic, number) for topic in topics for number in range(broker.partitions(topic))]
         with broker.changed:
             self._group = broker.group(group)
@@ -212,12 +213,16 @@ class MemorySource:
         """Offset after the last that the group has committed, 0 for none."""
         return self._group.committed.get((topic, partition), 0)
 
-    def keep_alive(self) -> Collection[Partition]:
-        """Heed the group for a moment; returns the partitions that went. Raises what the callbacks raise."""
+    def keep_alive(self) -> None:
+        """Heed the group for a moment. Raises what the callbacks raise."""
         with self._broker.changed:
-            before = set(self._next)
             self._rebalance()
-            return before - self._next.keys()
+
+    def gone(self) -> Collection[Partition]:
+        """The partitions that went since this was last asked."""
+        gone = set(self._gone)
+        self._gone.clear()
+        return gone
 
     @property
     def trouble(self) -> str:
@@ -271,5 +276,6 @@ class MemorySource:
         finally:
             for partition in partitions:
                 del self._next[partition]
+                self._gone.add(partition)
                 del self._group.owners[partition]
             self._broker.changed.notify_all()

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Protocol
 
 from consumer.errors import RejectedError
+from consumer.loop import result_of
 from consumer.match import MatchStage
 from consumer.ports import ClusterStore, Snapshot, SnapshotStore, VectorIndex
 from consumer.records import Erasure, Message, Vector
@@ -86,7 +87,7 @@ class VectorsReplay:
     def feed(self, messages: Iterable[Message]) -> None:
         """Decide messages in order, as a matcher would whose batches do not matter."""
         for batch in _batches(messages):
-            result = self._stage.process(batch)
+            result = result_of(self._stage, batch)
             self._stage.delivered()
             self._rejected += len(result.rejected)
             self._fed += len(batch)

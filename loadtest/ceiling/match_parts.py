@@ -13,6 +13,7 @@ from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import as_floats
 from consumer.indexes import build_snapshots
 from consumer.learned_fusion import LearnedFusion
+from consumer.loop import result_of
 from consumer.ports import ClusterStore, Cosines
 from consumer.records import Floats, Halves, Integers, Message, Vector
 from consumer.vectors import unpack
@@ -121,7 +122,7 @@ def _recorded(site: Site, fill: Fill, messages: Sequence[Message], skip: int) ->
         stage.assigned(0, messages[-1].position.offset + 1)
         skipped = done = 0
         for batch in batches(messages):
-            stage.process(batch)
+            result_of(stage, batch)
             stage.confirm()
             stage.delivered()
             done += len(batch)

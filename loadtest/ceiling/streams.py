@@ -50,9 +50,10 @@ def _driven(worker: KafkaWorker, count: int, skip: int, counted: Callable[[], No
             if counted_from < 0 and done >= skip:
                 watch, counted_from = Stopwatch(), done
                 counted()
-            done += worker.loop.turn()
+            done += worker.loop.advance()
             if time.monotonic() > deadline:
                 raise DedupError(f"{done} of {count} records after {_PATIENCE_SECONDS:g} s: the stream stands still")
+        worker.loop.settle()
         return watch.cost(done - counted_from)
     finally:
         worker.close()

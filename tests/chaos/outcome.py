@@ -16,6 +16,7 @@ from consumer.adapters.kafka_messages import received_message
 from consumer.adapters.redis_layout import Names
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.indexes import build_snapshots
+from consumer.loop import result_of
 from consumer.ports import Snapshot
 from consumer.profile import load_profile
 from consumer.records import Message
@@ -91,7 +92,7 @@ def expected(deployment: Deployment) -> Encoded:
     rows: list[Row] = []
     letters: list[Place] = []
     for message in _inputs(deployment):
-        result = stage.process([message])
+        result = result_of(stage, [message])
         place = message.position.topic, message.position.partition, message.position.offset
         letters += [place] * len(result.rejected)
         rows += [Row(sent.partition or 0, sent.key or b"", sent.value, place) for sent in result.outgoing]

@@ -14,7 +14,7 @@ from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.delivery import AtLeastOnce
 from consumer.encode import EncodeStage
-from consumer.loop import Limits, Loop
+from consumer.loop import Limits, Loop, result_of
 from consumer.records import Message, Outgoing, Position
 from consumer.settings import load_settings
 from consumer.wiring import build_match_stage
@@ -80,18 +80,18 @@ def test_in_the_matcher_each_is_rejected_and_the_next_vector_is_matched() -> Non
     stage = build_match_stage(load_settings(), encoders, store, NoSnapshots())
     stage.assigned(0, 0)
     encode = EncodeStage(encoders, 1, FEEDBACK)
-    made = encode.process([message(signup(f"{MARK} {n}"), f"{MARK}-{n}", offset=n) for n in range(3)]).outgoing
-    erased = encode.process([message(None, f"{MARK}-9", offset=9)]).outgoing[0]
+    made = result_of(encode, [message(signup(f"{MARK} {n}"), f"{MARK}-{n}", offset=n) for n in range(3)]).outgoing
+    erased = result_of(encode, [message(None, f"{MARK}-9", offset=9)]).outgoing[0]
     seeds = {m.key: m.value for m in (*made, erased) if m.key is not None}
     draw, chance, offset = Draw(seeds, "msgpack", erased.headers), random.Random(SEED), 0
     refused = 0
     for n in range(ROUNDS // 2):
-        (good,) = encode.process([message(signup("Grace"), f"good-{n}", offset=100 + n)]).outgoing
+        (good,) = result_of(encode, [message(signup("Grace"), f"good-{n}", offset=100 + n)]).outgoing
         batch = [draw(chance) for _ in range(ROUND)]
         batch.append(Message(Position(VECTORS, 0, 0), good.key, good.value, NOW_MS, {}))
         placed = [replace(m, position=Position(VECTORS, 0, offset + i)) for i, m in enumerate(batch)]
         offset += len(batch)
-        rejected = stage.process(placed).rejected
+        rejected = result_of(stage, placed).rejected
         stage.delivered()
         refused += len(rejected)
         assert all(r.reason and MARK.lower() not in r.reason.lower() for r in rejected)

@@ -8,6 +8,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
 from typing import Any, ClassVar, TypeVar, cast
@@ -22,12 +23,13 @@ from consumer.adapters.memory_transactions import MemoryTransactions
 from consumer.adapters.redis_clusters import RedisClusters
 from consumer.adapters.snapshot_files import Origin, SnapshotFiles
 from consumer.delivery import AtLeastOnce
-from consumer.errors import FencedError, StoreError
-from consumer.loop import Limits, Loop
+from consumer.errors import BrokerAwayError, FencedError, StoreError
+from consumer.loop import Limits, Loop, result_of
 from consumer.match import MatchStage
 from consumer.names import scope_partition
 from consumer.ports import ClusterStore, Delivery, Source, VectorIndex
 from consumer.records import Message, Outgoing, Saying
+from tests.deliveries import AtLast, AtOnce
 from tests.factories import KEY, NOW_MS
 from tests.property.test_match import (
     CITIES,
@@ -90,6 +92,7 @@ MARKS_OF = {
     mode: [m for m in MARKS if not any(p in m for other in MODES if other != mode for p in OF_ONE_MODE[other])]
     for mode in MODES
 }
+BROKER_STEPS = ("delivery.deliver", "publisher.message", "publisher.flush", "source.commit")
 STORE_MARKS = [mark for mark in MARKS if " store." in mark]
 
 
@@ -181,8 +184,16 @@ class Trap:
 class World:
     """What outlives a matcher: the broker, the store, the folder of the snapshots."""
 
-    def __init__(self, store: ClusterStore, folder: Path, steps: Sequence[Step], mode: str = "exactly_once") -> None:
+    def __init__(
+        self,
+        store: ClusterStore,
+        folder: Path,
+        steps: Sequence[Step],
+        mode: str = "exactly_once",
+        deliveries: type[Executor] = AtOnce,
+    ) -> None:
         self.mode = mode
+        self.deliveries = deliveries
         self.store = store
         self.folder = folder
         self.broker = MemoryBroker({VECTORS: PARTITIONS})
@@ -240,12 +251,12 @@ class Matcher:
         delivery: Delivery = marked(MemoryTransactions(world.broker, self._source), "delivery", fuse)
         if world.mode == "at_least_once":
             delivery = AtLeastOnce(source, marked(_MarkedPublisher(world.broker, fuse), "publisher", fuse))
-        self.loop = Loop(source, self.stage, delivery, LIMITS)
+        self.loop = Loop(source, self.stage, delivery, LIMITS, deliveries=world.deliveries())
         self.starts: dict[Partition, int] = {}
 
     def work(self) -> None:
         """To the end of the stream."""
-        while self.loop.turn() or any(self._source.lag().values()):
+        while self.loop.advance() or any(self._source.lag().values()):
             pass
 
     def die(self) -> None:
@@ -257,10 +268,12 @@ class Matcher:
         self._source.close()
 
     def _assigned(self, came: Sequence[Partition]) -> Mapping[Partition, int]:
+        self.loop.settle()
         self.starts = {p: self.stage.assigned(p[1], self._source.high_watermark(*p)) for p in came}
         return self.starts
 
     def _revoked(self, partitions: Sequence[Partition], lost: bool) -> None:
+        self.loop.settle()
         for _, number in partitions:
             self.stage.revoked(number, lost=lost)
 
@@ -371,13 +384,21 @@ def undisturbed(new_store: Callable[[], ClusterStore], tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def new_world(new_store: Callable[[], ClusterStore], tmp_path: Path) -> Callable[[str], World]:
-    return lambda mode: World(new_store(), tmp_path / "state", life(SEED), mode)
+def new_world(
+    new_store: Callable[[], ClusterStore], tmp_path: Path, deliveries: type[Executor]
+) -> Callable[[str], World]:
+    return lambda mode: World(new_store(), tmp_path / "state", life(SEED), mode, deliveries)
 
 
 @pytest.fixture
 def world(new_world: Callable[[str], World]) -> World:
     return new_world("exactly_once")
+
+
+@pytest.fixture(params=[AtOnce, AtLast])
+def deliveries(request: pytest.FixtureRequest) -> type[Executor]:
+    """When a batch is delivered beside which another one is processed: before that, or after."""
+    return cast("type[Executor]", request.param)
 
 
 def nth(mark: str) -> tuple[int, ...]:
@@ -406,13 +427,13 @@ def test_a_crash_at_any_step_changes_nothing(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", range(12))
 def test_crash_upon_crash_changes_nothing(
-    new_store: Callable[[], ClusterStore], tmp_path: Path, seed: int, mode: str
+    new_store: Callable[[], ClusterStore], tmp_path: Path, seed: int, mode: str, deliveries: type[Executor]
 ) -> None:
     chance = random.Random(seed)
     steps = life(seed)
     undisturbed = World(new_store(), tmp_path / "undisturbed", steps)
     undisturbed.run()
-    world = World(new_store(), tmp_path / "state", steps, mode)
+    world = World(new_store(), tmp_path / "state", steps, mode, deliveries)
     crashes = 0
     for _ in range(4):
         mark = chance.choice(MARKS_OF[mode])
@@ -430,6 +451,21 @@ def test_crash_upon_crash_changes_nothing(
 def test_a_store_that_fails_at_any_step_is_waited_out(world: World, undisturbed: World, mark: str, n: int) -> None:
     """Also when only the answer was lost: after the call, that is."""
     trap = Trap(mark, n, StoreError("the store is away"))
+    world.run(trap)
+    assert trap.sprung
+    assert_same(world, undisturbed)
+
+
+BROKER_TRAPS = [(mode, mark, n) for mode, mark, n in TRAPS_OF_MODES if mark.split()[1] in BROKER_STEPS]
+
+
+@pytest.mark.parametrize(("mode", "mark", "n"), BROKER_TRAPS)
+def test_a_broker_that_fails_at_any_step_is_waited_out(
+    new_world: Callable[[str], World], undisturbed: World, mode: str, mark: str, n: int
+) -> None:
+    """Also when only the answer was lost."""
+    world = new_world(mode)
+    trap = Trap(mark, n, BrokerAwayError("the broker is away"))
     world.run(trap)
     assert trap.sprung
     assert_same(world, undisturbed)
@@ -466,22 +502,22 @@ def test_a_matcher_that_lost_its_partition_cannot_write(world: World, seen: int,
     zombie, owner = new_stage(world.store, k=K), new_stage(world.store, k=K)
     zombie.assigned(number, end)
     if seen:
-        zombie.process(messages[:seen])  # written, and not yet acknowledged
+        result_of(zombie, messages[:seen])  # written, and not yet acknowledged
     owner.assigned(number, end)
     if not zombie_first:
-        owner.process(messages[: seen + 5])
+        result_of(owner, messages[: seen + 5])
     before = contents(world.store)
 
     with pytest.raises(FencedError):
-        zombie.process(messages[seen : seen + 5])
+        result_of(zombie, messages[seen : seen + 5])
     if seen:
         with pytest.raises(FencedError):
             zombie.delivered()
     assert contents(world.store) == before
 
-    owner.process(messages)
+    result_of(owner, messages)
     owner.delivered()
-    assert owner.process([]).outgoing == []
+    assert result_of(owner, []).outgoing == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from consumer.errors import DedupError, StoreError
 from consumer.explain import explain_stored
 from consumer.letters.dead_letters import Choice
 from consumer.letters.replay import Mailbox
+from consumer.loop import result_of
 from consumer.profile import Profile, load_profile
 from consumer.records import Message, Outgoing, Position
 from consumer.recovery.rebuild import rebuild
@@ -134,7 +135,7 @@ def inputs(settings: Settings, profile: Profile) -> list[Message]:
 def vectors(place: Place) -> list[Outgoing]:
     """What the encoder makes of them."""
     stage = EncodeStage(place.encoders, 1, place.settings().topics.feedback)
-    return [*stage.process(inputs(place.settings(), place.profile)).outgoing]
+    return [*result_of(stage, inputs(place.settings(), place.profile)).outgoing]
 
 
 def turn(worker: KafkaWorker, messages: int) -> None:
@@ -244,12 +245,12 @@ def lives(place: Place, settings: Settings, store: RedisClusters, messages: Sequ
     stage = build_match_stage(place.settings(), place.encoders, store, NoSnapshots())
     stage.assigned(0, len(messages))
     for n, m in enumerate(messages):
-        stage.process([Message(Position(m.topic, 0, n), m.key, m.value, NOW_MS, m.headers)])
+        result_of(stage, [Message(Position(m.topic, 0, n), m.key, m.value, NOW_MS, m.headers)])
         stage.delivered()
     if not settings.redis.cluster:
         for client in store._redis._connected().connection_pool._available_connections:
             client.next_health_check = 0.0  # as after 30 idle seconds
-    stage.process([])
+    result_of(stage, [])
     assert store.assignment("default", "ada-1") == store.assignment("default", "ada-2") is not None
 
 

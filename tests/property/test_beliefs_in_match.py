@@ -18,6 +18,7 @@ from consumer.beliefs import Beliefs, Expectations
 from consumer.errors import StoreError
 from consumer.fusion_spec import LearnedSpec
 from consumer.learned_fusion import LearnedFusion
+from consumer.loop import result_of
 from consumer.match import MatchStage
 from consumer.records import Message, Outgoing, ScopeUpdate
 from consumer.whitening import Whitening
@@ -118,7 +119,7 @@ def test_a_crash_after_the_write_forgets_nothing_and_counts_nothing_twice(
     first.assigned(0, len(messages))
     sent = feed(first, messages[:died_at], cuts)
     if died_at < len(messages):
-        first.process(messages[died_at : died_at + 3])  # written, and neither sent nor acknowledged
+        result_of(first, messages[died_at : died_at + 3])  # written, and neither sent nor acknowledged
     second = new_stage(store, fusion=learned())
     second.assigned(0, len(messages))
     sent += feed(second, messages, other_cuts)
@@ -165,7 +166,7 @@ def test_a_write_in_doubt_is_believed_once(
 def _again_and_again(stage: MatchStage, batch: Sequence[Message]) -> list[Outgoing]:
     while True:
         try:
-            outgoing = list(stage.process(batch).outgoing)
+            outgoing = list(result_of(stage, batch).outgoing)
         except StoreError:
             continue
         stage.delivered()

@@ -15,7 +15,7 @@ from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.delivery import AtLeastOnce
-from consumer.loop import Limits, Loop
+from consumer.loop import Limits, Loop, result_of
 from consumer.metrics import METRICS
 from consumer.ports import VectorIndex
 from consumer.records import Message
@@ -191,17 +191,17 @@ def test_a_snapshot_that_may_hold_an_erased_record_is_replaced_in_time() -> None
     assert noted.saved == []
     now[0] = 60_000
     feed(stage, [], [])
-    stage.process([])
+    result_of(stage, [])
     stage.delivered()
     now[0] = 10**9
-    stage.process([])
+    result_of(stage, [])
     stage.delivered()
     assert noted.saved == [5], "once, also where nothing comes any more"
 
     noted.due = [0]  # it could not be written
     for seconds in (0, 59, 60, 61, 1_000):
         now[0] = 10**9 + seconds * 1_000
-        stage.process([])
+        result_of(stage, [])
         stage.delivered()
     assert noted.saved == [5, 5], "once more, and not at once"
 

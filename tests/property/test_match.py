@@ -26,7 +26,7 @@ from consumer.encode import EncoderSet
 from consumer.evaluation import EventView
 from consumer.fusion import Fusion, WeightedFusion
 from consumer.fusion_spec import WeightedSpec
-from consumer.loop import Result
+from consumer.loop import Result, result_of
 from consumer.match import MatchStage
 from consumer.match_settings import MatchSettings
 from consumer.merging import MergeRules
@@ -232,7 +232,7 @@ def batches(messages: Sequence[Message], cuts: Iterable[int]) -> Iterator[Sequen
 def feed(stage: MatchStage, messages: Sequence[Message], cuts: Collection[int]) -> list[Outgoing]:
     sent: list[Outgoing] = []
     for batch in batches(messages, cuts):
-        result: Result = stage.process(batch)
+        result: Result = result_of(stage, batch)
         assert not result.rejected
         sent += result.outgoing
         stage.delivered()
@@ -356,7 +356,7 @@ def test_a_fresh_stage_goes_on_where_another_died(
     first.assigned(0, len(messages))
     sent = feed(first, messages[:died_at], cuts)
     if died_at < len(messages):
-        first.process(messages[died_at : died_at + 3])  # written, and neither sent nor acknowledged
+        result_of(first, messages[died_at : died_at + 3])  # written, and neither sent nor acknowledged
     second = new_stage(store, k=k)
     assert second.assigned(0, len(messages)) == 0
     sent += feed(second, messages, other_cuts)

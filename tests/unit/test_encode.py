@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from consumer.decode import decode
 from consumer.encode import EncodeStage
 from consumer.letters.dead_letters import dead_letter
-from consumer.loop import Result
+from consumer.loop import Result, result_of
 from consumer.metrics import METRICS
 from consumer.names import scope_partition
 from consumer.profile import Profile
@@ -27,7 +27,7 @@ MODALITIES = person_profile().model_dump()["modalities"]
 
 
 def process(messages: Sequence[Message]) -> Result:
-    return EncodeStage(ENCODERS, PARTITIONS).process(messages)
+    return result_of(EncodeStage(ENCODERS, PARTITIONS), messages)
 
 
 def read(sent: Outgoing) -> Vector | Erasure | Verdict | Tick:
@@ -65,7 +65,7 @@ def test_batching_changes_nothing(values: list[object], cuts: list[int]) -> None
     whole = process(messages)
     places = sorted({0, len(messages), *(cut for cut in cuts if cut < len(messages))})
     stage = EncodeStage(ENCODERS, PARTITIONS)
-    parts = [stage.process(messages[a:b]) for a, b in pairwise(places)]
+    parts = [result_of(stage, messages[a:b]) for a, b in pairwise(places)]
     assert [o for part in parts for o in part.outgoing] == list(whole.outgoing)
     assert [r for part in parts for r in part.rejected] == list(whole.rejected)
     assert process(messages) == whole, "repeating a batch changes nothing"
@@ -88,7 +88,7 @@ def word(offset: int = 0, profile: str = "person", **changes: object) -> Message
 
 
 def told(messages: Sequence[Message], profile: Profile) -> Result:
-    return EncodeStage(encoder_set(profile), 12, FEEDBACK).process(messages)
+    return result_of(EncodeStage(encoder_set(profile), 12, FEEDBACK), messages)
 
 
 def passed_over() -> float:
@@ -123,7 +123,7 @@ def test_records_and_words_keep_their_order_in_a_batch() -> None:
     ]
     before = passed_over()
     stage = EncodeStage(ENCODERS, 1, FEEDBACK)
-    result = stage.process(messages)
+    result = result_of(stage, messages)
     assert [type(read(o)) for o in result.outgoing] == [Vector, Verdict, Vector, Erasure]
     assert [r.message for r in result.rejected] == [messages[4]]
     assert result.rejected[0].reason == "verdict: Input should be 'same', 'different' or 'undecided'"
@@ -158,7 +158,7 @@ def test_order_is_kept_and_a_rejected_row_takes_no_other_with_it() -> None:
 
 
 def test_nothing_in_nothing_out() -> None:
-    assert process([]) == Result([], [], [])
+    assert process([]) == Result([], [], [], [])
     assert not process([message(b"?")]).outgoing
     assert ENCODERS.encode([]) == []
 
@@ -226,7 +226,9 @@ def test_scopes_spread() -> None:
 
 def test_a_vector_goes_to_the_partition_of_its_scope() -> None:
     encoders = encoder_set(offer_profile())
-    sent = EncodeStage(encoders, 12).process([message({"title": "x", "country": c}, c) for c in ("de", "DE")]).outgoing
+    sent = result_of(
+        EncodeStage(encoders, 12), [message({"title": "x", "country": c}, c) for c in ("de", "DE")]
+    ).outgoing
     assert [o.partition for o in sent] == [6, 2]
 
 

@@ -10,6 +10,7 @@ from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.errors import FencedError, LostWritesError, SettingsError, StoreError
+from consumer.loop import result_of
 from consumer.match import MatchStage
 from consumer.ports import VectorIndex
 from consumer.records import Floats, Message, OutboxEntry, Outgoing, Position, ScopeUpdate
@@ -73,31 +74,31 @@ def ids(sent: Sequence[Outgoing]) -> list[str]:
 
 def test_a_batch_says_how_far_it_is_done() -> None:
     stage = Bench().matcher()
-    result = stage.process(MESSAGES[:4])
+    result = result_of(stage, MESSAGES[:4])
     assert result.done == [Position(VECTORS, 0, 3)]
     assert len(ids(result.outgoing)) == 2
     stage.delivered()
-    assert stage.process([]).done == [], "said once"
+    assert result_of(stage, []).done == [], "said once"
 
 
 def test_what_was_told_before_a_crash_is_not_told_again() -> None:
     bench = Bench()
-    whole = ids(bench.matcher().process(MESSAGES).outgoing)  # died before it could acknowledge
+    whole = ids(result_of(bench.matcher(), MESSAGES).outgoing)  # died before it could acknowledge
     assert len(whole) == 3
     for committed, left in ((END, []), (4, whole[2:]), (0, whole)):
         again = Bench(copy.deepcopy(bench.store), committed).matcher()
-        result = again.process(MESSAGES)
+        result = result_of(again, MESSAGES)
         assert ids(result.outgoing) == left
         again.delivered()
-        assert again.process([]).outgoing == []
+        assert result_of(again, []).outgoing == []
 
 
 def test_a_snapshot_is_not_behind_what_was_not_told_yet() -> None:
     bench = Bench()
     stage = bench.matcher()
-    stage.process(MESSAGES[:2])
+    result_of(stage, MESSAGES[:2])
     stage.delivered()
-    stage.process(MESSAGES[2:])
+    result_of(stage, MESSAGES[2:])
     stage.close()
     assert bench.snapshots.offsets == [2]
 
@@ -105,23 +106,25 @@ def test_a_snapshot_is_not_behind_what_was_not_told_yet() -> None:
 def test_events_wait_until_everything_before_them_is_decided() -> None:
     """One committed number speaks for all scopes: one that is ahead must not move it past one that is behind."""
     bench = Bench()
-    whole = ids(bench.matcher().process(MESSAGES).outgoing)
+    whole = ids(result_of(bench.matcher(), MESSAGES).outgoing)
     again = bench.matcher()
-    first = again.process(MESSAGES[:3])
+    first = result_of(again, MESSAGES[:3])
     assert ids(first.outgoing) == whole[:1]
     assert first.done == [Position(VECTORS, 0, 2)]
     again.delivered()
-    assert ids(again.process(MESSAGES[3:]).outgoing) == whole[1:]
+    assert ids(result_of(again, MESSAGES[3:]).outgoing) == whole[1:]
 
 
 def test_after_a_delivery_of_which_nothing_is_known_the_group_is_asked() -> None:
     bench = Bench()
     stage = bench.matcher()
-    whole = ids(stage.process(MESSAGES).outgoing)
+    whole = ids(result_of(stage, MESSAGES).outgoing)
     before = bench.asked
-    assert ids(stage.process(MESSAGES).outgoing) == whole, "it had failed"
+    stage.undelivered()
+    assert ids(result_of(stage, MESSAGES).outgoing) == whole, "it had failed"
     bench.committed = END
-    result = stage.process(MESSAGES)
+    stage.undelivered()
+    result = result_of(stage, MESSAGES)
     assert (ids(result.outgoing), result.done) == ([], []), "it had not"
     assert bench.asked == before + 2
     stage.delivered()
@@ -130,11 +133,11 @@ def test_after_a_delivery_of_which_nothing_is_known_the_group_is_asked() -> None
 
 def test_a_partition_that_comes_while_a_delivery_is_acknowledged_keeps_what_was_told_of_it() -> None:
     bench = Bench()
-    bench.matcher().process(MESSAGES)  # died before it could acknowledge
+    result_of(bench.matcher(), MESSAGES)  # died before it could acknowledge
     bench.committed = END
     stage = bench.matcher()
     stage.delivered()  # of a batch from before the assignment
-    assert ids(stage.process(MESSAGES).outgoing) == []
+    assert ids(result_of(stage, MESSAGES).outgoing) == []
 
 
 def test_partitions_that_were_not_taken_over_after_all_are_not_confirmed() -> None:
@@ -143,15 +146,15 @@ def test_partitions_that_were_not_taken_over_after_all_are_not_confirmed() -> No
     stage.given_back([0])
     bench.matcher()  # another one has it
     stage.confirm()
-    assert stage.process([]).done == []
+    assert result_of(stage, []).done == []
 
 
 def test_a_dead_letter_that_was_sent_is_not_sent_again() -> None:
     bad = [Message(Position(VECTORS, 0, 0), b"r", b"no vector", NOW_MS)]
     bench = Bench()
-    assert len(bench.matcher(1).process(bad).rejected) == 1
+    assert len(result_of(bench.matcher(1), bad).rejected) == 1
     bench.committed = 1
-    assert bench.matcher(1).process(bad).rejected == []
+    assert result_of(bench.matcher(1), bad).rejected == []
 
 
 def test_a_store_that_lost_everything_is_not_started_on() -> None:
@@ -172,23 +175,23 @@ def test_a_store_that_forgot_a_batch_is_noticed_and_brought_forward() -> None:
     """A failover to a replica that lagged, under a matcher that lives on."""
     undisturbed = Bench()
     stage = undisturbed.matcher()
-    whole = ids(stage.process(MESSAGES).outgoing)
+    whole = ids(result_of(stage, MESSAGES).outgoing)
 
     bench = Bench()
     stage = bench.matcher()
-    stage.process(MESSAGES[:2])
+    result_of(stage, MESSAGES[:2])
     stage.delivered()
     replica = copy.deepcopy(bench.store)
-    sent = ids(stage.process(MESSAGES[2:4]).outgoing)
+    sent = ids(result_of(stage, MESSAGES[2:4]).outgoing)
     stage.delivered()
     bench.committed = 4
     _fail_over(bench.store, replica)
     with pytest.raises(LostWritesError, match="up to offset 1, and had said 3"):
-        stage.process(MESSAGES[4:])
+        result_of(stage, MESSAGES[4:])
     stage.close()
     assert bench.snapshots.offsets == [], "its index may lack what it replayed beside the older store"
     again = bench.matcher()
-    assert ids(again.process(MESSAGES).outgoing) == [i for i in whole[1:] if i not in sent]
+    assert ids(result_of(again, MESSAGES).outgoing) == [i for i in whole[1:] if i not in sent]
     again.delivered()
     assert bench.store.assignment(SCOPE, "berta1") == undisturbed.store.assignment(SCOPE, "berta1")
 
@@ -213,18 +216,18 @@ def _fail_over(store: MemoryClusters, replica: MemoryClusters) -> None:
 def test_a_batch_whose_entries_the_store_forgot_is_not_done() -> None:
     """Else its offset would be committed without its events, and nobody would ever tell them."""
     undisturbed = Bench()
-    whole = ids(undisturbed.matcher().process(MESSAGES).outgoing)
+    whole = ids(result_of(undisturbed.matcher(), MESSAGES).outgoing)
 
     bench = Bench(store := FailingOver())
     stage = bench.matcher()
-    sent = ids(stage.process(MESSAGES[:2]).outgoing)
+    sent = ids(result_of(stage, MESSAGES[:2]).outgoing)
     stage.delivered()
     bench.committed = 2
     store.replica = copy.deepcopy(store)
     with pytest.raises(LostWritesError, match="up to offset 1, and had said 5"):
-        stage.process(MESSAGES[2:])
+        result_of(stage, MESSAGES[2:])
     store.replica = None
-    assert sent + ids(bench.matcher().process(MESSAGES).outgoing) == whole
+    assert sent + ids(result_of(bench.matcher(), MESSAGES).outgoing) == whole
 
 
 class Noting(GrowingIndex):
@@ -270,8 +273,8 @@ def test_a_batch_that_is_tried_again_is_taken_into_the_index_once(writes: int) -
     stage.assigned(0, start + END)
     store.away_after = writes
     with pytest.raises(StoreError):
-        stage.process(moved)
-    whole = ids(stage.process(moved).outgoing)
+        result_of(stage, moved)
+    whole = ids(result_of(stage, moved).outgoing)
     assert index.given == [message.id for message in TWINS]
     assert len(whole) == 3
 
@@ -283,11 +286,11 @@ def test_a_backlog_is_taken_block_by_block() -> None:
     ]
     stage = Bench().matcher(400)
     assert stage.room(60) == 60
-    stage.process(messages[:60])
+    result_of(stage, messages[:60])
     assert stage.room(256) == 96, "the batch was full: offset 256 begins a block"
-    stage.process(messages[60:156])
+    result_of(stage, messages[60:156])
     assert stage.room(256) == 256
-    stage.process(messages[156:200])
+    result_of(stage, messages[156:200])
     assert stage.room(256) == 256, "it was not full: what comes is taken as it comes"
 
 
@@ -296,16 +299,16 @@ def test_the_end_of_a_block_is_a_turn_before_the_batch_is_delivered() -> None:
     stage = new_stage(MemoryClusters(), index=lambda: index)
     stage.assigned(0, 256)
     moved = [replace(m, position=replace(m.position, offset=256 - END + n)) for n, m in enumerate(MESSAGES)]
-    stage.process(moved[:-1])
+    result_of(stage, moved[:-1])
     assert set(index.blocks) == {0}
-    stage.process(moved[-1:])
+    result_of(stage, moved[-1:])
     assert index.blocks[-1] == 1
 
 
 def test_a_matcher_learns_before_it_commits_that_another_took_over() -> None:
     bench = Bench()
     stage = bench.matcher()
-    stage.process(MESSAGES)
+    result_of(stage, MESSAGES)
     stage.confirm()
     bench.matcher()
     with pytest.raises(FencedError, match="took it over"):
@@ -315,7 +318,7 @@ def test_a_matcher_learns_before_it_commits_that_another_took_over() -> None:
 def test_an_idle_scope_works_off_what_waits_to_be_judged_again() -> None:
     bench = Bench()
     stage = bench.matcher()
-    stage.process(MESSAGES)
+    result_of(stage, MESSAGES)
     stage.delivered()
     epoch = bench.store.take_epoch(0)
     bench.store.claim(SCOPE, 0, epoch)
@@ -324,19 +327,20 @@ def test_an_idle_scope_works_off_what_waits_to_be_judged_again() -> None:
 
     stage = new_stage(bench.store, repair=Repair(50, 1), committed=lambda _: END + 1, position=lambda _: END + 1)
     stage.assigned(0, END + 1)
-    (tick,) = stage.process([]).outgoing
+    (tick,) = result_of(stage, []).outgoing
     assert (tick.topic, tick.partition, tick.value) == (VECTORS, 0, None)
-    (again,) = stage.process([]).outgoing
+    stage.undelivered()
+    (again,) = result_of(stage, []).outgoing
     assert again == tick, "not known to be sent"
     stage.delivered()
-    assert stage.process([]).outgoing == [], "one is on its way"
+    assert result_of(stage, []).outgoing == [], "one is on its way"
     stage.delivered()
     message = Message(Position(VECTORS, 0, END + 1), tick.key, tick.value, NOW_MS)
-    result = stage.process([message])
+    result = result_of(stage, [message])
     assert [m for m in result.outgoing if m.topic == TOPICS.events] == []
     stage.delivered()
     assert bench.store.read(SCOPE, [], redo=1).waiting == 0
-    assert stage.process([]).outgoing == []
+    assert result_of(stage, []).outgoing == []
 
 
 def test_no_tick_while_there_is_something_to_read() -> None:
@@ -345,8 +349,8 @@ def test_no_tick_while_there_is_something_to_read() -> None:
     bench.store.claim(SCOPE, 0, epoch)
     bench.store.apply(SCOPE, 0, epoch, 0, _redo(["anna1"]))
     stage = bench.matcher()
-    assert stage.process([]).outgoing == [], "it is not ready"
-    assert all(m.topic != VECTORS for m in stage.process(MESSAGES).outgoing)
+    assert result_of(stage, []).outgoing == [], "it is not ready"
+    assert all(m.topic != VECTORS for m in result_of(stage, MESSAGES).outgoing)
 
 
 def _redo(records: Sequence[str]) -> ScopeUpdate:
@@ -355,6 +359,6 @@ def _redo(records: Sequence[str]) -> ScopeUpdate:
 
 def test_an_entry_names_the_message_it_follows_from() -> None:
     bench = Bench()
-    bench.matcher().process(MESSAGES)
+    result_of(bench.matcher(), MESSAGES)
     entries: list[OutboxEntry] = [entry for _, entry in bench.store.outbox(SCOPE)]
     assert [entry.offset for entry in entries] == [1, 3, 5]

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 
 import pytest
 
@@ -14,6 +15,7 @@ from consumer.errors import BrokerAwayError, BrokerError, FencedError, StoreErro
 from consumer.letters.dead_letters import dead_letter
 from consumer.loop import Limits, Loop, Result, last_positions
 from consumer.records import Message, Outgoing, Position, Rejected
+from tests.deliveries import AtLast
 from tests.factories import NOW_MS, encoder_set, message, position, signup
 
 TOPIC, OUT, LETTERS = "persons", "out", "persons.dlq"
@@ -30,6 +32,9 @@ class Echo:
         self.late_faults = list(late_faults)
         self.batches: list[list[bytes | None]] = []
         self.deliveries = 0
+        self.lost = 0
+        self.alone = False
+        self.made = Result([])
         self.is_ready = True
         self.on_delivered: Callable[[], None] = lambda: None
         self.on_confirm: Callable[[], None] = lambda: None
@@ -37,13 +42,16 @@ class Echo:
     def room(self, limit: int) -> int:
         return limit
 
-    def process(self, messages: Sequence[Message]) -> Result:
+    def process(self, messages: Sequence[Message]) -> None:
         self.batches.append([m.value for m in messages])
         if self.faults:
             raise self.faults.pop(0)
         rejected = [Rejected(m, self.name, "said so") for m in messages if m.value == b"bad"]
         sent = [Outgoing(OUT, m.key, m.value) for m in messages if m.value != b"bad"]
-        return Result(sent, rejected, last_positions(messages))
+        self.made = Result(sent, rejected, last_positions(messages), alone=self.alone)
+
+    def result(self) -> Result:
+        return self.made
 
     def confirm(self) -> None:
         self.on_confirm()
@@ -54,19 +62,34 @@ class Echo:
         self.deliveries += 1
         self.on_delivered()
 
+    def undelivered(self) -> None:
+        self.lost += 1
+
     def ready(self) -> bool:
         return self.is_ready
+
+
+class Faltering(MemoryPublisher):
+    """Is away so many times, once it has the messages."""
+
+    away = 0
+
+    def flush(self) -> None:
+        if self.away:
+            self.away -= 1
+            raise BrokerAwayError("the broker is away")
 
 
 class Bench:
     """A broker with a loop over it."""
 
-    def __init__(self, stage: Echo, limits: Limits = LIMITS) -> None:
+    def __init__(self, stage: Echo, limits: Limits = LIMITS, deliveries: Executor | None = None) -> None:
         self.broker = MemoryBroker({TOPIC: 2, OUT: 1, LETTERS: 1})
         self.stop = threading.Event()
         self.source = MemorySource(self.broker, "group", [TOPIC])
-        self.publisher = MemoryPublisher(self.broker)
-        self.loop = Loop(self.source, stage, AtLeastOnce(self.source, self.publisher), limits, self.stop)
+        self.publisher = Faltering(self.broker)
+        delivery = AtLeastOnce(self.source, self.publisher)
+        self.loop = Loop(self.source, stage, delivery, limits, self.stop, deliveries)
 
     def send(self, *values: bytes, partition: int = 0) -> None:
         self.publisher.publish([Outgoing(TOPIC, b"k", value, {}, partition, NOW_MS) for value in values])
@@ -91,9 +114,8 @@ def test_a_turn_takes_a_batch_and_gives_what_the_stage_made() -> None:
 
 def test_an_empty_batch_may_still_have_something_to_say() -> None:
     class Talkative(Echo):
-        def process(self, messages: Sequence[Message]) -> Result:
-            said = super().process(messages).outgoing
-            return Result([*said, Outgoing(OUT, b"k", b"left over from before")])
+        def result(self) -> Result:
+            return Result([Outgoing(OUT, b"k", b"left over from before")])
 
     bench = Bench(Talkative())
     assert bench.loop.turn() == 0
@@ -186,17 +208,10 @@ def test_what_could_not_be_published_is_not_committed_and_comes_again() -> None:
 
 
 def test_a_broker_that_is_away_is_waited_for_and_the_batch_made_again() -> None:
-    class Faltering(MemoryPublisher):
-        left = 2
-
-        def flush(self) -> None:
-            if self.left:
-                self.left -= 1
-                raise BrokerAwayError("the broker is away")
-
     bench = Bench(stage := Echo())
     bench.send(b"1")
-    assert Loop(bench.source, stage, AtLeastOnce(bench.source, Faltering(bench.broker)), LIMITS).turn() == 1
+    bench.publisher.away = 2
+    assert bench.loop.turn() == 1
     assert stage.batches == [[b"1"]] * 3
     assert bench.committed == {(TOPIC, 0): 1}
 
@@ -205,16 +220,16 @@ def test_what_another_member_took_while_a_service_was_away_is_dropped() -> None:
     joined: list[MemorySource] = []
 
     class Outage(Echo):
-        def process(self, messages: Sequence[Message]) -> Result:
+        def process(self, messages: Sequence[Message]) -> None:
             if not joined:  # another member takes every second partition, once it is let go
                 joined.append(MemorySource(bench.broker, "group", [TOPIC]))
                 self.faults = [StoreError("redis is away")]
-            return super().process(messages)
+            super().process(messages)
 
     bench = Bench(stage := Outage())
     bench.send(b"mine", partition=0)
     bench.send(b"theirs", partition=1)
-    assert bench.loop.turn() == 1
+    assert bench.loop.turn() == 2
     assert stage.batches == [[b"mine", b"theirs"], [b"mine"]]
     assert bench.values(OUT) == [b"mine"]
     assert bench.committed == {(TOPIC, 0): 1}
@@ -243,9 +258,9 @@ def test_a_service_that_is_away_is_waited_for() -> None:
     seen: list[str] = []
     stage.on_delivered = lambda: seen.append(bench.loop.pulse.waiting)
     assert bench.loop.turn() == 2
-    assert stage.batches == [[b"1", b"2"]] * 2, "the same batch again"
+    assert stage.batches == [[b"1", b"2"], [b"1", b"2"], []], "the same batch again; none where it was through"
     assert bench.values(OUT) == [b"1", b"2"], "sent once"
-    assert stage.deliveries == 1
+    assert stage.deliveries == 2
     assert bench.loop.pulse.waiting == ""
     assert bench.committed == {(TOPIC, 0): 2}
 
@@ -267,14 +282,14 @@ def test_while_it_waits_it_lives_and_says_so() -> None:
     assert bench.values(OUT) == []
 
 
-def test_run_ends_after_the_batch_in_hand() -> None:
+def test_run_ends_after_what_is_in_hand() -> None:
     bench = Bench(stage := Echo())
     stage.on_delivered = bench.stop.set
-    bench.send(*[b"x"] * 25)
+    bench.send(*[b"x"] * 35)
     bench.loop.run()
-    assert [len(batch) for batch in stage.batches] == [10]
-    assert len(bench.values(OUT)) == 10
-    assert bench.committed == {(TOPIC, 0): 10}
+    assert [len(batch) for batch in stage.batches] == [10, 10], "the second while the first was on its way"
+    assert len(bench.values(OUT)) == 20
+    assert bench.committed == {(TOPIC, 0): 20}
 
 
 def test_run_does_nothing_when_already_stopped() -> None:
@@ -346,6 +361,88 @@ def test_of_each_partition_the_last_position_is_committed() -> None:
     batch = [message(None, offset=o, partition=p) for o, p in ((1, 0), (7, 1), (2, 0))]
     assert last_positions(batch) == [position(2, 0), position(7, 1)]
     assert last_positions([]) == []
+
+
+# a batch beside the delivery of another one
+
+
+def test_a_full_batch_is_on_its_way_while_the_next_one_is_processed() -> None:
+    bench = Bench(stage := Echo(), deliveries=AtLast())
+    bench.send(*(b"%d" % i for i in range(22)))
+    assert bench.loop.advance() == 10
+    assert (len(stage.batches), bench.values(OUT), bench.committed) == (1, [], {})
+    assert bench.loop.advance() == 10
+    assert (len(stage.batches), len(bench.values(OUT)), bench.committed) == (2, 10, {(TOPIC, 0): 10})
+    assert bench.loop.advance() == 2
+    assert bench.values(OUT) == [b"%d" % i for i in range(22)]
+    assert (stage.deliveries, bench.committed) == (3, {(TOPIC, 0): 22}), "behind a batch that was not full none waits"
+
+
+def test_a_thread_delivers_while_the_loop_goes_on() -> None:
+    processing, delivering = threading.Event(), threading.Event()
+
+    class Watched(Echo):
+        def process(self, messages: Sequence[Message]) -> None:
+            if self.batches and messages:
+                processing.set()
+                assert delivering.wait(10)
+            super().process(messages)
+
+    bench = Bench(stage := Watched())
+
+    def confirm() -> None:
+        if len(stage.batches) == 1:
+            assert processing.wait(10)
+            delivering.set()
+
+    stage.on_confirm = confirm
+    bench.send(*[b"x"] * 15)
+    assert [bench.loop.advance(), bench.loop.advance()] == [10, 5]
+    assert bench.committed == {(TOPIC, 0): 15}
+
+
+def test_a_result_that_wants_to_be_alone_is_waited_for() -> None:
+    bench = Bench(stage := Echo(), deliveries=AtLast())
+    stage.alone = True
+    bench.send(*[b"x"] * 10)
+    assert bench.loop.advance() == 10
+    assert (stage.deliveries, bench.committed) == (1, {(TOPIC, 0): 10})
+
+
+def test_a_batch_that_could_not_be_delivered_goes_again_before_the_one_behind_it() -> None:
+    bench = Bench(stage := Echo(), deliveries=AtLast())
+    sent = [b"%d" % i for i in range(12)]
+    bench.send(*sent)
+    bench.publisher.away = 2
+    assert [bench.loop.advance(), bench.loop.advance()] == [10, 2]
+    assert [len(batch) for batch in stage.batches] == [10, 2, 12, 12]
+    assert stage.batches[-1] == sent
+    assert bench.values(OUT) == [*sent[:10], *sent, *sent], "the broker had taken them before it was away"
+    assert (stage.lost, stage.deliveries, bench.committed) == (2, 1, {(TOPIC, 0): 12})
+
+
+def test_a_store_that_is_away_holds_up_nothing_that_is_on_its_way() -> None:
+    bench = Bench(stage := Echo(), deliveries=AtLast())
+    bench.send(*[b"x"] * 12)
+    assert bench.loop.advance() == 10
+    stage.faults = [StoreError("redis is away")]
+    assert bench.loop.advance() == 2
+    assert [len(batch) for batch in stage.batches] == [10, 2, 2]
+    assert (len(bench.values(OUT)), bench.committed) == (12, {(TOPIC, 0): 12})
+
+
+def test_of_a_delivery_that_failed_what_another_member_took_is_dropped() -> None:
+    bench = Bench(stage := Echo(), deliveries=AtLast())
+    bench.send(*[b"mine"] * 5, partition=0)
+    bench.send(*[b"theirs"] * 5, partition=1)
+    assert bench.loop.advance() == 10
+    bench.publisher.away = 1
+    bench.loop.settle()  # as a source that moves partitions does
+    other = MemorySource(bench.broker, "group", [TOPIC])
+    bench.loop.advance()
+    assert stage.batches[1:] == [[b"mine"] * 5]
+    assert bench.committed == {(TOPIC, 0): 5}
+    assert [m.value for m in other.poll(10, 0.0)] == [b"theirs"] * 5
 
 
 def until(condition: Callable[[], bool]) -> None:

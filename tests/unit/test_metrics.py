@@ -11,7 +11,7 @@ from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.adapters.onnx_session import CPU
 from consumer.encode import EncodeStage
 from consumer.errors import StoreError
-from consumer.loop import Limits
+from consumer.loop import Limits, result_of
 from consumer.metrics import METRICS
 from consumer.ports import ClusterStore, Snapshot
 from consumer.profile import load_profile
@@ -62,9 +62,9 @@ def play(steps: Sequence[Step], store: ClusterStore) -> None:
     stage = new_stage(store, NoSnapshots())
     stage.assigned(0, len(messages))
     try:
-        stage.process(messages)
+        result_of(stage, messages)
     except StoreError:
-        stage.process(messages)
+        result_of(stage, messages)
     stage.delivered()
     stage.close()
 
@@ -100,7 +100,7 @@ def test_an_owned_partition_is_seen_until_it_goes(lost: bool) -> None:
     stage.assigned(0, len(messages))
     assert value("dedup_assigned_partitions", stage="match") == 1
     assert (value("dedup_partition_offset", partition="0"), value("dedup_snapshot_offset", partition="0")) == (2, 2)
-    stage.process(messages[2:])
+    result_of(stage, messages[2:])
     stage.delivered()
     assert (value("dedup_partition_offset", partition="0"), value("dedup_snapshot_offset", partition="0")) == (3, 2)
     with counted("dedup_lost_partitions_total", lost):
@@ -119,7 +119,7 @@ def test_records_are_counted_by_what_they_lack() -> None:
         counted("dedup_modalities_total", 1, modality="city", outcome="missing"),
         counted("dedup_modalities_total", 2, modality="name", outcome="present"),
     ):
-        stage.process([message(signup("Ana", "Lima"), "r1"), message({"name": "Ana"}, "r2", offset=1)])
+        result_of(stage, [message(signup("Ana", "Lima"), "r1"), message({"name": "Ana"}, "r2", offset=1)])
 
 
 def test_a_loop_is_not_ready_before_it_turns_and_says_how_near_to_its_end_it_is() -> None:

@@ -10,6 +10,7 @@ from consumer.adapters.text_encoder import TextEncoder
 from consumer.doctor import examine
 from consumer.encode import EncoderSet, EncodeStage
 from consumer.errors import ModelError, SettingsError
+from consumer.loop import result_of
 from consumer.metrics import METRICS
 from consumer.ports import Model
 from consumer.profile import load_profile
@@ -78,9 +79,9 @@ def test_an_erasure_leaves_no_vector_in_a_cache(signup_encoders: EncoderSet) -> 
     encoder = signup_encoders.encoders["text"]
     assert isinstance(encoder, TextEncoder)
     stage = EncodeStage(signup_encoders, 1)
-    stage.process([message(signup("Ann Lee"), "r1"), message(signup("Bo Öst"), "r2", offset=1)])
+    result_of(stage, [message(signup("Ann Lee"), "r1"), message(signup("Bo Öst"), "r2", offset=1)])
     assert len(encoder._cache) == 2
-    stage.process([message(None, "r1", offset=2), message(signup("Cy Ng"), "r3", offset=3)])
+    result_of(stage, [message(None, "r1", offset=2), message(signup("Cy Ng"), "r3", offset=3)])
     assert len(encoder._cache) == 0
 
 
