@@ -141,7 +141,6 @@ class Loop:
         self._limits = limits
         self._stop = stop or threading.Event()
         self._deliveries = deliveries or ThreadPoolExecutor(1, f"deliver-{stage.name}")
-        self._room = 0
         self._batch: list[Message] = []
         """Taken, and of nothing that is on its way."""
         self._sent: _Sent | None = None
@@ -182,8 +181,8 @@ class Loop:
             _log.warning("not_delivered", stage=self._stage.name, reason=str(error))
 
     def _poll(self) -> int:
-        self._room = self._stage.room(self._limits.batch_records)
-        polled = self._source.poll(self._room, 0.0 if self._sent else self._limits.poll_seconds)
+        room = self._stage.room(self._limits.batch_records)
+        polled = self._source.poll(room, 0.0 if self._sent else self._limits.poll_seconds)
         self._let_go(self._source.gone())
         self._batch += polled
         return len(polled)
@@ -195,7 +194,7 @@ class Loop:
 
     def _attempt(self) -> bool:
         step, name = METRICS.step_seconds.labels, self._stage.name
-        full = len(self._batch) >= self._room
+        full = len(self._batch) >= self._limits.batch_records
         started = time.perf_counter()
         with step(name, "process").time():
             self._stage.process(self._batch)
