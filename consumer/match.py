@@ -146,7 +146,7 @@ class MatchStage:
             next_offset = batch[-1].position.offset + 1
             for name, rows in self._route(owned, batch).items():
                 scope = owned.scopes[name]
-                news = [row.item for row in rows if row.position.offset >= owned.told]
+                news = [row.item for row in rows if row.position.offset >= owned.counted]
                 self._ingested_ms += [item.ingested_ms for item in news if not isinstance(item, Tick)]
                 for block, part in blocks(rows):
                     scope.index.turn_to(block)
@@ -188,7 +188,7 @@ class MatchStage:
             ticked.ticking = True
         for owned in self._partitions.values():
             # a partition may have come since the batch was made: nothing of it was in the delivery
-            owned.told = max(owned.told, owned.handed)
+            owned.told = owned.counted = max(owned.told, owned.handed)
             for scope in owned.scopes.values():
                 if scope.owed >= 0:
                     self._store.acknowledge(scope.name, owned.epoch, scope.owed)

@@ -40,6 +40,8 @@ class OwnedPartition:
     """High watermark when it was assigned: from there on it is live."""
     told: int
     """The group's committed offset: everything before it is decided, and its events are with the broker."""
+    counted: int
+    """Everything before it is in the figures: what was told although the answer was lost is not yet."""
     next_offset: int = 0
     """Everything before it is decided, and in the indexes."""
     handed: int = 0

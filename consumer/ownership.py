@@ -53,7 +53,8 @@ class Ownership:
             )
         epoch = self._store.take_epoch(partition)
         # in this order: a transaction of the predecessor that our epoch did not stop is pending, and waited for here
-        owned = OwnedPartition(partition, epoch, high_watermark, self._committed(partition))
+        told = self._committed(partition)
+        owned = OwnedPartition(partition, epoch, high_watermark, told, told)
         applied = {scope: self._claim(scope, owned) for scope in self._store.scopes(partition)}
         if (newest := max([owned.told - 1, *applied.values()])) >= high_watermark:
             raise SettingsError(

@@ -10,7 +10,7 @@ from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.errors import FencedError, LostWritesError, SettingsError, StoreError
-from consumer.loop import result_of
+from consumer.loop import Result, result_of
 from consumer.match import MatchStage
 from consumer.ports import VectorIndex
 from consumer.records import Floats, Message, OutboxEntry, Outgoing, Position, ScopeUpdate
@@ -126,9 +126,38 @@ def test_after_a_delivery_of_which_nothing_is_known_the_group_is_asked() -> None
     stage.undelivered()
     result = result_of(stage, MESSAGES)
     assert (ids(result.outgoing), result.done) == ([], []), "it had not"
+    assert len(result.ingested_ms) == END, "nobody measured how long they took"
     assert bench.asked == before + 2
     stage.delivered()
     assert bench.store.outbox(SCOPE) == []
+    assert result_of(stage, MESSAGES).ingested_ms == []
+
+
+def test_a_batch_that_is_decided_while_another_is_delivered_is_told_after_it() -> None:
+    bench = Bench()
+    whole = ids(result_of(bench.matcher(), MESSAGES).outgoing)
+    stage = Bench().matcher()
+    first = result_of(stage, MESSAGES[:3])
+    stage.process(MESSAGES[3:])
+    stage.delivered()
+    second = stage.result()
+    assert (ids(first.outgoing), ids(second.outgoing)) == (whole[:1], whole[1:])
+    assert (first.done, second.done) == ([Position(VECTORS, 0, 2)], [Position(VECTORS, 0, END - 1)])
+    stage.delivered()
+    assert result_of(stage, []) == Result([], [], [], [])
+
+
+def test_a_snapshot_that_is_due_has_nothing_decided_beside_it() -> None:
+    bench = Bench()
+    stage = new_stage(bench.store, bench.snapshots, snapshot_records=3, committed=lambda _: 0)
+    stage.assigned(0, END)
+    assert not result_of(stage, MESSAGES[:2]).alone
+    stage.process(MESSAGES[2:4])
+    stage.delivered()
+    assert bench.snapshots.offsets == [], "it was not due when that was handed over"
+    assert stage.result().alone
+    stage.delivered()
+    assert bench.snapshots.offsets == [4]
 
 
 def test_a_partition_that_comes_while_a_delivery_is_acknowledged_keeps_what_was_told_of_it() -> None:
