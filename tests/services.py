@@ -152,11 +152,17 @@ def _running(server: Server) -> Iterator[Server]:
         yield server
 
 
+_GIVEN: set[int] = set()
+"""A port is free until somebody listens on it: two that are asked for one after the other must not be the same."""
+
+
 def _free_port(also: int | None = None) -> int:
     """A port below the range of outgoing connections, so that none takes it between a kill and a restart."""
     while True:
         port = random.randrange(15_000, 30_000)
-        if all(_is_free(candidate) for candidate in (port, port + (also or 0))):
+        wanted = {port, port + (also or 0)}
+        if not wanted & _GIVEN and all(map(_is_free, wanted)):
+            _GIVEN.update(wanted)
             return port
 
 
