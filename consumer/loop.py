@@ -11,7 +11,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -119,12 +118,10 @@ class _Sent:
     messages: list[Message]
     result: Result
     started: float
-    outcome: Future[int]
-    """When it was with the broker, in milliseconds."""
 
 
 class Loop:
-    """Runs one stage over one source until told to stop. Deliveries run in `deliveries`, one at a time; a thread if none is given."""
+    """Runs one stage over one source until told to stop."""
 
     def __init__(
         self,
@@ -133,14 +130,12 @@ class Loop:
         delivery: Delivery,
         limits: Limits,
         stop: threading.Event | None = None,
-        deliveries: Executor | None = None,
     ) -> None:
         self._source = source
         self._stage = stage
         self._delivery = delivery
         self._limits = limits
         self._stop = stop or threading.Event()
-        self._deliveries = deliveries or ThreadPoolExecutor(1, f"deliver-{stage.name}")
         self._batch: list[Message] = []
         """Taken, and of nothing that is on its way."""
         self._sent: _Sent | None = None
@@ -201,8 +196,11 @@ class Loop:
         self._settle()
         with step(name, "collect").time():
             result = self._stage.result()
-        self._sent = _Sent(self._batch, result, started, self._deliveries.submit(self._deliver, result))
-        self._batch = []
+        letters = [dead_letter(rejected) for rejected in result.rejected]
+        self._sent, self._batch = _Sent(self._batch, result, started), []
+        if result.outgoing or letters or result.done:
+            outgoing = [*result.outgoing, *letters]
+            self._told(lambda: self._delivery.send(outgoing, result.done, self._stage.confirm))
         if not full or result.alone or self.pulse.waiting:
             self._settle()
         return True
@@ -213,31 +211,31 @@ class Loop:
         self._settle()
         return True
 
-    def _deliver(self, result: Result) -> int:
-        letters = [dead_letter(rejected) for rejected in result.rejected]
-        if result.outgoing or letters or result.done:
-            self._delivery.deliver([*result.outgoing, *letters], result.done, self._stage.confirm)
-        return time.time_ns() // 1_000_000
-
     def _settle(self) -> None:
-        """Wait for what is on its way, and tell the stage; where it failed, its messages are in hand again."""
+        """Wait for what is on its way, and tell the stage."""
         sent = self._sent
         if sent is None:
             return
-        try:
-            with METRICS.step_seconds.labels(self._stage.name, "deliver").time():
-                now_ms = sent.outcome.result()
-        except BaseException:
-            self._sent = None
-            self._batch[:0] = sent.messages
-            self._stage.undelivered()
-            raise
+        self._told(self._delivery.wait)
         self._stage.delivered()  # while the store is away, the next call comes here again
         self._sent = None
+        now_ms = time.time_ns() // 1_000_000
         latency = METRICS.latency_seconds.labels(self._stage.name)
         for ingested_ms in sent.result.ingested_ms:
             latency.observe(max(0, now_ms - ingested_ms) / 1000)
         self._account(sent.messages, sent.result, time.perf_counter() - sent.started)
+
+    def _told(self, call: Callable[[], None]) -> None:
+        """Make a call of the delivery. Where it fails, the messages of what was sent are in hand again."""
+        try:
+            with METRICS.step_seconds.labels(self._stage.name, "deliver").time():
+                call()
+        except BaseException:
+            if self._sent is not None:
+                self._batch[:0] = self._sent.messages
+                self._sent = None
+            self._stage.undelivered()
+            raise
 
     def _patiently(self, call: Callable[[], _T]) -> _T | None:
         """Repeat the call while a service is away, saying so; None when told to stop meanwhile.

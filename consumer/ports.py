@@ -102,13 +102,19 @@ class Publisher(Protocol):
 class Delivery(Protocol):
     """Hands a batch's outcome to the broker together with the position of its input."""
 
-    def deliver(
+    def send(
         self, messages: Sequence[Outgoing], done: Sequence[Position], confirm: Callable[[], None] = lambda: None
     ) -> None:
-        """Return once the broker has all of it: the messages, in order per partition, and that `done` is done.
+        """Send the messages and that `done` is done on their way. Nothing else may be; `wait` tells how it ended.
 
-        `confirm` is called before that is final, and stops it by raising. Raises BrokerError: BrokerAwayError where a
-        later attempt may go well. What became of the messages is then not known.
+        `confirm` is called before it is final, perhaps in another thread, and stops it by raising. Raises as `wait` does.
+        """
+
+    def wait(self) -> None:
+        """Return once the broker has all that was sent, the messages in order per partition; at once where nothing is on its way.
+
+        May be called while the source calls back. Raises what `confirm` raised, or BrokerError: BrokerAwayError where a later
+        attempt may go well. What became of the messages is then not known.
         """
 
 

@@ -1,38 +1,37 @@
-"""Executors that fix when a delivery happens that a loop has sent on its way: at once, or not before it is waited for."""
+"""Deliveries for tests: one that begins as late as it may, and one that is waited for."""
 
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from typing import Any
+from collections.abc import Callable, Sequence
 
-
-class AtOnce(Executor):
-    """Deliveries are through before the next batch is touched."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  # the future's to raise
-            future.set_exception(error)
-        return future
+from consumer.ports import Delivery
+from consumer.records import Outgoing, Position
 
 
-class AtLast(Executor):
-    """Deliveries begin when the loop has nothing else to do."""
+class AtLast:
+    """A delivery that begins when it is waited for: after all that is done beside it."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return _Waiting(lambda: fn(*args, **kwargs))
+    def __init__(self, inner: Delivery) -> None:
+        self._inner = inner
+        self._sent: Callable[[], None] | None = None
+
+    def send(
+        self, messages: Sequence[Outgoing], done: Sequence[Position], confirm: Callable[[], None] = lambda: None
+    ) -> None:
+        assert self._sent is None, "two at once"
+        self._sent = lambda: self._inner.send(messages, done, confirm)
+
+    def wait(self) -> None:
+        if self._sent is not None:
+            sent, self._sent = self._sent, None
+            sent()
+        self._inner.wait()
 
 
-class _Waiting(Future[Any]):
-    def __init__(self, call: Callable[[], Any]) -> None:
-        super().__init__()
-        self._call = call
-
-    def result(self, timeout: float | None = None) -> Any:
-        if not self.done():
-            try:
-                self.set_result(self._call())
-            except BaseException as error:  # noqa: BLE001  # raised below
-                self.set_exception(error)
-        return super().result(timeout)
+def deliver(
+    delivery: Delivery,
+    messages: Sequence[Outgoing],
+    done: Sequence[Position],
+    confirm: Callable[[], None] = lambda: None,
+) -> None:
+    """Send, and wait until it is there."""
+    delivery.send(messages, done, confirm)
+    delivery.wait()

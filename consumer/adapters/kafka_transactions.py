@@ -9,10 +9,11 @@ either `confirm` sees the successor, or the successor sees how this transaction 
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from consumer.adapters.kafka_errors import broker_error, client_error, explain
 from consumer.adapters.kafka_publisher import DEFAULTS, Failures, Properties, produce
@@ -40,7 +41,7 @@ class _StuckError(BrokerAwayError):
 
 
 class KafkaTransactions:
-    """Implements `consumer.ports.Delivery` for the batches of one source. `properties` win over the defaults.
+    """Implements `consumer.ports.Delivery` for the batches of one source, on a thread. `properties` win over the defaults.
 
     `transactional_id` belongs to this process alone: whoever uses it next ends what this one left unfinished.
     Raises BrokerError when the properties are refused.
@@ -56,20 +57,33 @@ class KafkaTransactions:
         self._producer: Producer | None = self._made()
         self._initialised = False
         self._outages = source.outages
+        self._thread = ThreadPoolExecutor(1, "transactions")
+        self._open: Future[None] | None = None
 
-    def deliver(
+    def send(
         self, messages: Sequence[Outgoing], done: Sequence[Position], confirm: Callable[[], None] = lambda: None
     ) -> None:
         if not messages and not done:
             return
-        producer = self._settled()
+        # asked here: while the source calls back, its client answers no other thread
+        offsets, member = self._source.offsets(done), self._source.group_metadata()
+        self._open = self._thread.submit(self._transact, messages, offsets, member, confirm)
+
+    def wait(self) -> None:
+        if self._open is not None:
+            sent, self._open = self._open, None
+            sent.result()
+
+    def _transact(
+        self, messages: Sequence[Outgoing], offsets: list[TopicPartition], member: Any, confirm: Callable[[], None]
+    ) -> None:
+        producer = self._ready()
         self._failures.forget()
         try:
             producer.begin_transaction()
             for message in messages:
                 produce(producer, message, self._failures.note)
-            if done:
-                offsets, member = self._source.offsets(done), self._source.group_metadata()
+            if offsets:
                 self._bounded(lambda: producer.send_offsets_to_transaction(offsets, member, self._timeout_seconds))
             confirm()
             producer.commit_transaction(self._timeout_seconds)
@@ -90,13 +104,17 @@ class KafkaTransactions:
 
     def settle(self) -> None:
         """Return once no transaction of ours is pending: what the group has committed is the truth then."""
-        self._settled()
+        if self._open is not None:
+            wait([self._open])
+        self._ready()
 
     def close(self) -> None:
         """Nothing is queued between two deliveries."""
+        self._thread.shutdown()
         self._producer = None
 
-    def _settled(self) -> Producer:
+    def _ready(self) -> Producer:
+        """A producer, once what one of its id left unfinished has ended."""
         if self._outages != self._source.outages:
             # A client that was there in an outage may wait for an answer that was lost in it: see `_bounded`.
             self._outages = self._source.outages

@@ -13,7 +13,7 @@ class MemoryTransactions:
         self._broker = broker
         self._source = source
 
-    def deliver(
+    def send(
         self, messages: Sequence[Outgoing], done: Sequence[Position], confirm: Callable[[], None] = lambda: None
     ) -> None:
         with self._broker.changed:
@@ -21,3 +21,6 @@ class MemoryTransactions:
             for message in messages:
                 self._broker.append(message)
             self._source.commit(done)
+
+    def wait(self) -> None:
+        """It was whole when `send` returned."""

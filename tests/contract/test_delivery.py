@@ -4,8 +4,9 @@ A subscriber here reads what is committed only, as one is told to.
 """
 
 import secrets
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from consumer.adapters import kafka_topics
+from consumer.adapters.kafka_held import OnRevoked
 from consumer.adapters.kafka_publisher import KafkaPublisher
 from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.kafka_transactions import KafkaTransactions
@@ -22,6 +24,7 @@ from consumer.delivery import AtLeastOnce
 from consumer.errors import BrokerAwayError, BrokerError, FencedError
 from consumer.ports import Delivery, Source
 from consumer.records import Message, Outgoing
+from tests.deliveries import deliver
 
 PATIENCE_SECONDS = 30.0
 IN, OUT = "in", "out"
@@ -44,14 +47,17 @@ class Kit:
     def topic(self, name: str) -> str:
         return f"{self.name}-{name}"
 
-    def source(self, **properties: str | int) -> MemorySource | KafkaSource:
+    def source(
+        self, properties: Mapping[str, str | int] | None = None, on_revoked: OnRevoked | None = None
+    ) -> MemorySource | KafkaSource:
         source: MemorySource | KafkaSource
         if self.memory is not None:
-            source = MemorySource(self.memory, "group", [self.topic(IN)])
+            source = MemorySource(self.memory, "group", [self.topic(IN)], on_revoked=on_revoked)
         else:
             protocol = {"group.protocol": "classic"} if "classic" in self.kind else {}
-            config = {"bootstrap.servers": self.servers, "log_level": 0, **protocol, **properties}
-            source = KafkaSource(config, f"{self.name}-group", [self.topic(IN)], timeout_seconds=2.0)
+            config = {"bootstrap.servers": self.servers, "log_level": 0, **protocol, **(properties or {})}
+            group, topics = f"{self.name}-group", [self.topic(IN)]
+            source = KafkaSource(config, group, topics, on_revoked=on_revoked, timeout_seconds=2.0)
         self.closing.callback(source.close)
         return source
 
@@ -138,14 +144,17 @@ def test_messages_are_seen_and_their_input_is_done(kit: Kit) -> None:
     first = take(source, 3)
     assert source.committed(kit.topic(IN), 0) == 0
     confirmed: list[Sequence[bytes]] = []
-    delivery.deliver(
-        kit.outgoing(b"a", b"b"), [first[-1].position], lambda: confirmed.append(kit.seen() if kit.exactly_once else [])
+    deliver(
+        delivery,
+        kit.outgoing(b"a", b"b"),
+        [first[-1].position],
+        lambda: confirmed.append(kit.seen() if kit.exactly_once else []),
     )
     assert confirmed == [[]], "asked once, and before anybody saw a thing"
     assert kit.seen() == [b"a", b"b"]
     assert source.committed(kit.topic(IN), 0) == 3
-    delivery.deliver(kit.outgoing(b"c"), [])
-    delivery.deliver([], [take(source, 2)[-1].position])
+    deliver(delivery, kit.outgoing(b"c"), [])
+    deliver(delivery, [], [take(source, 2)[-1].position])
     assert kit.seen() == [b"a", b"b", b"c"]
     assert source.committed(kit.topic(IN), 0) == 5
 
@@ -159,10 +168,10 @@ def test_what_is_not_confirmed_did_not_happen(kit: Kit) -> None:
     delivery = kit.delivery(source)
     (one, two) = take(source, 2)
     with pytest.raises(FencedError):
-        delivery.deliver(kit.outgoing(b"a"), [one.position], fenced)
+        deliver(delivery, kit.outgoing(b"a"), [one.position], fenced)
     assert kit.seen() == []
     assert source.committed(kit.topic(IN), 0) == 0
-    delivery.deliver(kit.outgoing(b"b"), [two.position])
+    deliver(delivery, kit.outgoing(b"b"), [two.position])
     assert kit.seen() == [b"b"]
     assert source.committed(kit.topic(IN), 0) == 2
 
@@ -175,11 +184,11 @@ def test_what_a_broker_refuses_takes_its_whole_transaction_along(kit: Kit) -> No
     (message,) = take(source, 1)
     bad = [*kit.outgoing(b"a"), *kit.outgoing(b"b", topic="missing")]
     with pytest.raises(BrokerError, match=r"missing.*does not exist") as caught:
-        delivery.deliver(bad, [message.position])
+        deliver(delivery, bad, [message.position])
     assert not isinstance(caught.value, BrokerAwayError), "waiting does not help"
     assert kit.seen() == []
     assert source.committed(kit.topic(IN), 0) == 0
-    delivery.deliver(kit.outgoing(b"c"), [message.position])
+    deliver(delivery, kit.outgoing(b"c"), [message.position])
     assert kit.seen() == [b"c"]
 
 
@@ -189,21 +198,45 @@ def test_a_member_that_the_group_let_go_commits_nothing(kit: Kit) -> None:
     properties: dict[str, str | int] = {"max.poll.interval.ms": 1500}
     if "classic" in kit.kind:
         properties["session.timeout.ms"] = 1500
-    slow = kit.source(**properties)
+    slow = kit.source(properties)
     zombie = kit.delivery(slow)
     (message,) = take(slow, 1)
     time.sleep(3)  # as a process that was stopped, or starved
     successor = kit.source()
     assert take(successor, 1)[0].position == message.position
     with pytest.raises(BrokerAwayError, match="not committed"):
-        zombie.deliver(kit.outgoing(b"zombie"), [message.position])
-    kit.delivery(successor).deliver(kit.outgoing(b"heir"), [message.position])
+        deliver(zombie, kit.outgoing(b"zombie"), [message.position])
+    deliver(kit.delivery(successor), kit.outgoing(b"heir"), [message.position])
     assert kit.seen() == [b"heir"]
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (gone := slow.gone()):
         assert time.monotonic() < deadline, "it never learns what it lost"
         slow.keep_alive()
     assert set(gone) == {(kit.topic(IN), 0)}
+
+
+def test_what_is_on_its_way_is_waited_for_while_the_source_calls_back(kit: Kit) -> None:
+    """Where the source's client calls back, it answers no other thread."""
+    begun = threading.Event()
+
+    def revoked(partitions: Sequence[tuple[str, int]], lost: bool) -> None:
+        del partitions, lost
+        begun.set()
+        delivery.wait()
+
+    source = kit.source(on_revoked=revoked)
+    delivery = kit.delivery(source)
+    kit.send(2)
+    (message,) = take(source, 1)
+
+    def confirm() -> None:
+        if isinstance(delivery, KafkaTransactions):  # in its thread
+            assert begun.wait(PATIENCE_SECONDS)
+
+    delivery.send(kit.outgoing(b"a"), [message.position], confirm)
+    source.close()
+    assert kit.seen() == [b"a"]
+    assert take(kit.source(), 1)[0].position.offset == 1
 
 
 @of_kafka
@@ -225,7 +258,7 @@ def test_a_successor_waits_for_the_transaction_of_one_that_died(kit: Kit) -> Non
     assert isinstance(again, KafkaTransactions)
     again.settle()
     assert source.committed(kit.topic(IN), 0) == 0
-    again.deliver(kit.outgoing(b"whole"), [message.position])
+    deliver(again, kit.outgoing(b"whole"), [message.position])
     assert kit.seen() == [b"whole"]
     with pytest.raises(KafkaException, match="fenced"):
         died.commit_transaction(10)
@@ -245,6 +278,6 @@ def test_a_fenced_client_is_replaced(kit: Kit) -> None:
         other.init_transactions(10)
 
     with pytest.raises(BrokerAwayError):
-        delivery.deliver(kit.outgoing(b"a"), [message.position], usurp)
-    delivery.deliver(kit.outgoing(b"b"), [message.position])
+        deliver(delivery, kit.outgoing(b"a"), [message.position], usurp)
+    deliver(delivery, kit.outgoing(b"b"), [message.position])
     assert kit.seen() == [b"b"]

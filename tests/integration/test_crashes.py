@@ -8,7 +8,6 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
 from typing import Any, ClassVar, TypeVar, cast
@@ -29,7 +28,7 @@ from consumer.match import MatchStage
 from consumer.names import scope_partition
 from consumer.ports import ClusterStore, Delivery, Source, VectorIndex
 from consumer.records import Message, Outgoing, Saying
-from tests.deliveries import AtLast, AtOnce
+from tests.deliveries import AtLast
 from tests.factories import KEY, NOW_MS
 from tests.property.test_match import (
     CITIES,
@@ -81,7 +80,7 @@ STEPS = {
     "store": STORE,
     "index": ("search", "add", "remove"),
     "publisher": ("publish", "message", "flush"),
-    "delivery": ("deliver",),
+    "delivery": ("send", "wait"),
     "snapshots": ("load", "save", "rename"),
 }
 MARKS = [f"{when} {port}.{step}" for port, steps in STEPS.items() for step in steps for when in ("before", "after")]
@@ -92,7 +91,7 @@ MARKS_OF = {
     mode: [m for m in MARKS if not any(p in m for other in MODES if other != mode for p in OF_ONE_MODE[other])]
     for mode in MODES
 }
-BROKER_STEPS = ("delivery.deliver", "publisher.message", "publisher.flush", "source.commit")
+BROKER_STEPS = ("delivery.send", "delivery.wait", "publisher.message", "publisher.flush", "source.commit")
 STORE_MARKS = [mark for mark in MARKS if " store." in mark]
 
 
@@ -190,10 +189,10 @@ class World:
         folder: Path,
         steps: Sequence[Step],
         mode: str = "exactly_once",
-        deliveries: type[Executor] = AtOnce,
+        late: bool = False,
     ) -> None:
         self.mode = mode
-        self.deliveries = deliveries
+        self.late = late
         self.store = store
         self.folder = folder
         self.broker = MemoryBroker({VECTORS: PARTITIONS})
@@ -251,7 +250,7 @@ class Matcher:
         delivery: Delivery = marked(MemoryTransactions(world.broker, self._source), "delivery", fuse)
         if world.mode == "at_least_once":
             delivery = AtLeastOnce(source, marked(_MarkedPublisher(world.broker, fuse), "publisher", fuse))
-        self.loop = Loop(source, self.stage, delivery, LIMITS, deliveries=world.deliveries())
+        self.loop = Loop(source, self.stage, AtLast(delivery) if world.late else delivery, LIMITS)
         self.starts: dict[Partition, int] = {}
 
     def work(self) -> None:
@@ -384,10 +383,8 @@ def undisturbed(new_store: Callable[[], ClusterStore], tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def new_world(
-    new_store: Callable[[], ClusterStore], tmp_path: Path, deliveries: type[Executor]
-) -> Callable[[str], World]:
-    return lambda mode: World(new_store(), tmp_path / "state", life(SEED), mode, deliveries)
+def new_world(new_store: Callable[[], ClusterStore], tmp_path: Path, late: bool) -> Callable[[str], World]:
+    return lambda mode: World(new_store(), tmp_path / "state", life(SEED), mode, late)
 
 
 @pytest.fixture
@@ -395,10 +392,10 @@ def world(new_world: Callable[[str], World]) -> World:
     return new_world("exactly_once")
 
 
-@pytest.fixture(params=[AtOnce, AtLast])
-def deliveries(request: pytest.FixtureRequest) -> type[Executor]:
+@pytest.fixture(params=[False, True], ids=["early", "late"])
+def late(request: pytest.FixtureRequest) -> bool:
     """When a batch is delivered beside which another one is processed: before that, or after."""
-    return cast("type[Executor]", request.param)
+    return bool(request.param)
 
 
 def nth(mark: str) -> tuple[int, ...]:
@@ -427,13 +424,13 @@ def test_a_crash_at_any_step_changes_nothing(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", range(12))
 def test_crash_upon_crash_changes_nothing(
-    new_store: Callable[[], ClusterStore], tmp_path: Path, seed: int, mode: str, deliveries: type[Executor]
+    new_store: Callable[[], ClusterStore], tmp_path: Path, seed: int, mode: str, late: bool
 ) -> None:
     chance = random.Random(seed)
     steps = life(seed)
     undisturbed = World(new_store(), tmp_path / "undisturbed", steps)
     undisturbed.run()
-    world = World(new_store(), tmp_path / "state", steps, mode, deliveries)
+    world = World(new_store(), tmp_path / "state", steps, mode, late)
     crashes = 0
     for _ in range(4):
         mark = chance.choice(MARKS_OF[mode])

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 
 import pytest
 
@@ -83,13 +82,13 @@ class Faltering(MemoryPublisher):
 class Bench:
     """A broker with a loop over it."""
 
-    def __init__(self, stage: Echo, limits: Limits = LIMITS, deliveries: Executor | None = None) -> None:
+    def __init__(self, stage: Echo, limits: Limits = LIMITS, late: bool = False) -> None:
         self.broker = MemoryBroker({TOPIC: 2, OUT: 1, LETTERS: 1})
         self.stop = threading.Event()
         self.source = MemorySource(self.broker, "group", [TOPIC])
         self.publisher = Faltering(self.broker)
         delivery = AtLeastOnce(self.source, self.publisher)
-        self.loop = Loop(self.source, stage, delivery, limits, self.stop, deliveries)
+        self.loop = Loop(self.source, stage, AtLast(delivery) if late else delivery, limits, self.stop)
 
     def send(self, *values: bytes, partition: int = 0) -> None:
         self.publisher.publish([Outgoing(TOPIC, b"k", value, {}, partition, NOW_MS) for value in values])
@@ -367,7 +366,7 @@ def test_of_each_partition_the_last_position_is_committed() -> None:
 
 
 def test_a_full_batch_is_on_its_way_while_the_next_one_is_processed() -> None:
-    bench = Bench(stage := Echo(), deliveries=AtLast())
+    bench = Bench(stage := Echo(), late=True)
     bench.send(*(b"%d" % i for i in range(22)))
     assert bench.loop.advance() == 10
     assert (len(stage.batches), bench.values(OUT), bench.committed) == (1, [], {})
@@ -378,31 +377,8 @@ def test_a_full_batch_is_on_its_way_while_the_next_one_is_processed() -> None:
     assert (stage.deliveries, bench.committed) == (3, {(TOPIC, 0): 22}), "behind a batch that was not full none waits"
 
 
-def test_a_thread_delivers_while_the_loop_goes_on() -> None:
-    processing, delivering = threading.Event(), threading.Event()
-
-    class Watched(Echo):
-        def process(self, messages: Sequence[Message]) -> None:
-            if self.batches and messages:
-                processing.set()
-                assert delivering.wait(10)
-            super().process(messages)
-
-    bench = Bench(stage := Watched())
-
-    def confirm() -> None:
-        if len(stage.batches) == 1:
-            assert processing.wait(10)
-            delivering.set()
-
-    stage.on_confirm = confirm
-    bench.send(*[b"x"] * 15)
-    assert [bench.loop.advance(), bench.loop.advance()] == [10, 5]
-    assert bench.committed == {(TOPIC, 0): 15}
-
-
 def test_a_result_that_wants_to_be_alone_is_waited_for() -> None:
-    bench = Bench(stage := Echo(), deliveries=AtLast())
+    bench = Bench(stage := Echo(), late=True)
     stage.alone = True
     bench.send(*[b"x"] * 10)
     assert bench.loop.advance() == 10
@@ -410,7 +386,7 @@ def test_a_result_that_wants_to_be_alone_is_waited_for() -> None:
 
 
 def test_a_batch_that_could_not_be_delivered_goes_again_before_the_one_behind_it() -> None:
-    bench = Bench(stage := Echo(), deliveries=AtLast())
+    bench = Bench(stage := Echo(), late=True)
     sent = [b"%d" % i for i in range(12)]
     bench.send(*sent)
     bench.publisher.away = 2
@@ -422,7 +398,7 @@ def test_a_batch_that_could_not_be_delivered_goes_again_before_the_one_behind_it
 
 
 def test_a_store_that_is_away_holds_up_nothing_that_is_on_its_way() -> None:
-    bench = Bench(stage := Echo(), deliveries=AtLast())
+    bench = Bench(stage := Echo(), late=True)
     bench.send(*[b"x"] * 12)
     assert bench.loop.advance() == 10
     stage.faults = [StoreError("redis is away")]
@@ -432,7 +408,7 @@ def test_a_store_that_is_away_holds_up_nothing_that_is_on_its_way() -> None:
 
 
 def test_of_a_delivery_that_failed_what_another_member_took_is_dropped() -> None:
-    bench = Bench(stage := Echo(), deliveries=AtLast())
+    bench = Bench(stage := Echo(), late=True)
     bench.send(*[b"mine"] * 5, partition=0)
     bench.send(*[b"theirs"] * 5, partition=1)
     assert bench.loop.advance() == 10
