@@ -57,11 +57,11 @@ def _vectors(made: Encoded, expected: Encoded) -> list[str]:
 
 def _first_rows(rows: Sequence[Row]) -> dict[tuple[str, int, int], list[Row]]:
     """By input topic, its partition, and partition of `vectors`: rows in order, without repeats and ends of words."""
-    found: dict[tuple[str, int, int], dict[Row, None]] = defaultdict(dict)
+    found: dict[tuple[str, int, int], dict[Hashable, Row]] = defaultdict(dict)
     for row in rows:
         if row.value is not None or not row.key.startswith(_WORD):
-            found[row.source[0], row.source[1], row.partition].setdefault(row)
-    return defaultdict(list, {source: list(content) for source, content in found.items()})
+            found[row.source[0], row.source[1], row.partition].setdefault(row.version, row)
+    return defaultdict(list, {source: list(content.values()) for source, content in found.items()})
 
 
 _WORD = b"\xff"

@@ -50,6 +50,14 @@ class Row:
     value: bytes | None
     source: Place
 
+    @property
+    def version(self) -> tuple[int, bytes, Place, bytes | None]:
+        """What it says, but for its times: a matcher that says it again has others (`consumer/late.py`)."""
+        body = msgpack.unpackb(self.value) if self.value is not None else None
+        if isinstance(body, dict):
+            body = {name: part for name, part in body.items() if name not in {"in", "born"}}
+        return self.partition, self.key, self.source, None if body is None else msgpack.packb(body)
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
