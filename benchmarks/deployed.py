@@ -3,6 +3,7 @@
     python -m benchmarks.deployed -- python -m loadtest ceiling --records 10000,1000000
     python -m benchmarks.deployed --service all -- python -m loadtest run steady --rate 300
     python -m benchmarks.deployed --service encode,match -- python -m loadtest run steady --rate 300
+    python -m benchmarks.deployed --delay 5 -- python -m loadtest ceiling --records 10000
 
 The command finds where they are in its environment, as `DEDUP_KAFKA__BOOTSTRAP_SERVERS` and `DEDUP_REDIS__URL`; where the
 service runs it is given `--metrics` with the address of its metrics. All is gone when the command ends; the exit code is
@@ -15,21 +16,26 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests import services
+from tests.chaos.proxy import Proxy
 from tests.deployment import Process
+from tests.kafka_servers import kafka_cluster
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--service", default="", help="roles of `dedup run`, a process each; DEDUP_* tell it the rest")
+    parser.add_argument("--delay", type=float, default=0, metavar="MS", help="how far the broker is, each way")
     parser.add_argument("command", nargs="+")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else what was started here would stay
-    with tempfile.TemporaryDirectory() as name, services.kafka(brief=False) as broker, services.redis() as store:
+    with tempfile.TemporaryDirectory() as name, _broker(chosen.delay) as broker, services.redis() as store:
         told = {
-            "DEDUP_KAFKA__BOOTSTRAP_SERVERS": broker.address,
+            "DEDUP_KAFKA__BOOTSTRAP_SERVERS": broker,
             "DEDUP_REDIS__URL": store.address,
             "DEDUP_STATE__DIRECTORY": name,
             "DEDUP_TOPICS__CREATE": "true",
@@ -49,6 +55,19 @@ def main() -> None:
             for service in started:
                 service.stop()
     sys.exit(code)
+
+
+@contextmanager
+def _broker(delay_ms: float) -> Iterator[str]:
+    """The bootstrap servers of one broker, to which everything takes so long, and from it."""
+    if not delay_ms:
+        with services.kafka(brief=False) as near:
+            yield near.address
+        return
+    with Proxy() as proxy, kafka_cluster(1, ["FAR"], lambda name, where: proxy.link(name, where).address) as far:
+        for link in proxy.links.values():
+            link.delay(delay_ms / 1000)
+        yield far.doors["FAR"]
 
 
 if __name__ == "__main__":
