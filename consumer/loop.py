@@ -42,6 +42,11 @@ class Result:
     alone: bool = False
     """Nothing may be processed until it is delivered."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to deliver."""
+        return not (self.outgoing or self.rejected or self.done)
+
 
 class Stage(Protocol):
     """A step of the stream: messages in, messages out."""
@@ -184,6 +189,8 @@ class Loop:
 
     def _let_go(self, partitions: Collection[tuple[str, int]]) -> None:
         """Drop what is in hand of partitions that went: it comes again, to whoever has them now."""
+        if not partitions:
+            return
         for held in (self._batch, self._sent.messages if self._sent else []):
             held[:] = [m for m in held if (m.position.topic, m.position.partition) not in partitions]
 
@@ -196,11 +203,10 @@ class Loop:
         self._settle()
         with step(name, "collect").time():
             result = self._stage.result()
-        letters = [dead_letter(rejected) for rejected in result.rejected]
-        self._sent, self._batch = _Sent(self._batch, result, started), []
-        if result.outgoing or letters or result.done:
-            outgoing = [*result.outgoing, *letters]
-            self._told(lambda: self._delivery.send(outgoing, result.done, self._stage.confirm))
+            self._sent, self._batch = _Sent(self._batch, result, started), []
+            if not result.is_empty:
+                outgoing = [*result.outgoing, *map(dead_letter, result.rejected)]
+                self._or_take_back(lambda: self._delivery.send(outgoing, result.done, self._stage.confirm))
         if not full or result.alone or self.pulse.waiting:
             self._settle()
         return True
@@ -216,20 +222,21 @@ class Loop:
         sent = self._sent
         if sent is None:
             return
-        self._told(self._delivery.wait)
+        if not sent.result.is_empty:
+            with METRICS.step_seconds.labels(self._stage.name, "deliver").time():
+                self._or_take_back(self._delivery.wait)
+        now_ms = time.time_ns() // 1_000_000
         self._stage.delivered()  # while the store is away, the next call comes here again
         self._sent = None
-        now_ms = time.time_ns() // 1_000_000
         latency = METRICS.latency_seconds.labels(self._stage.name)
         for ingested_ms in sent.result.ingested_ms:
             latency.observe(max(0, now_ms - ingested_ms) / 1000)
         self._account(sent.messages, sent.result, time.perf_counter() - sent.started)
 
-    def _told(self, call: Callable[[], None]) -> None:
+    def _or_take_back(self, call: Callable[[], None]) -> None:
         """Make a call of the delivery. Where it fails, the messages of what was sent are in hand again."""
         try:
-            with METRICS.step_seconds.labels(self._stage.name, "deliver").time():
-                call()
+            call()
         except BaseException:
             if self._sent is not None:
                 self._batch[:0] = self._sent.messages
