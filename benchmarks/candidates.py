@@ -21,7 +21,8 @@ import numpy as np
 import orjson
 
 from consumer.adapters.exact_index import ExactIndex
-from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
+from consumer.adapters.hnsw_index import HnswIndex
 from consumer.adapters.projection import Projection
 from consumer.decode import decode
 from consumer.profile import load_profile

@@ -27,7 +27,7 @@ import orjson
 from consumer import wiring
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.snapshot_files import Origin, SnapshotFiles
 from consumer.decode import decode
 from consumer.encode import EncoderSet

@@ -8,7 +8,7 @@ from consumer.adapters import kafka_topics
 from consumer.adapters.background_snapshots import BackgroundSnapshots
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.kafka_tail import KafkaTail
 from consumer.adapters.object_snapshots import ObjectSnapshots
 from consumer.adapters.snapshot_files import Origin, SnapshotFiles

@@ -149,10 +149,7 @@ class MatchStage:
                 news = [row.item for row in rows if row.position.offset >= owned.counted]
                 self._ingested_ms += [item.ingested_ms for item in news if not isinstance(item, Tick)]
                 for block, part in blocks(rows):
-                    scope.index.turn_to(block)
-                    self._process_scope(owned, scope, part)
-                # where the block is at its end, now: the graph can change while the batch is delivered
-                scope.index.turn_to(next_offset // BLOCK_OFFSETS)
+                    self._process_scope(owned, scope, part, ends=block < next_offset // BLOCK_OFFSETS)
             owned.since_snapshot += len(batch)
             owned.next_offset = next_offset
         for owned in self._partitions.values():
@@ -220,7 +217,8 @@ class MatchStage:
         held = {name: (scope.index, scope.applied) for name, scope in owned.scopes.items()}
         return route(unpacked, held, self._store, everywhere=self._settings.deny_erased)
 
-    def _process_scope(self, owned: OwnedPartition, scope: OwnedScope, rows: Sequence[Row]) -> None:
+    def _process_scope(self, owned: OwnedPartition, scope: OwnedScope, rows: Sequence[Row], *, ends: bool) -> None:
+        """Rows of one block, and whether the block ends with them."""
         step = METRICS.step_seconds.labels
         self._owned.clear_doubt(owned, scope)
         with step(STAGE, "read").time():
@@ -240,9 +238,12 @@ class MatchStage:
         fresh = fresh_rows(live, known, denied if self._settings.deny_erased else None)
         METRICS.stale.inc(len(live) - len(fresh) - len(denied))
         with step(STAGE, "match").time():
+            scope.index.turn_to(block_of(live[0]))
             beliefs = scope.beliefs.copy()
             if block_of(live[0]) > scope.applied // BLOCK_OFFSETS:  # once a block, however it is batched
                 beliefs.whitening = renewed(beliefs.whitening, scope.index, self._spans)
+            if ends:
+                scope.index.last_search()
             matches = match_rows(fresh, scope.index, self._fusion, beliefs, self._settings.neighbours)
         before = ScopeBefore(scope.name, self._settings.fingerprint, known, scope.index)
         back = [*denials(denied), *restated(live, fresh, before)]

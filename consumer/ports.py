@@ -206,7 +206,10 @@ class VectorIndex(Protocol):
     def __contains__(self, record_id: str) -> bool: ...
 
     def turn_to(self, block: int) -> None:
-        """Before the first row of another block, or after the last of one: a time to rebuild what is dear to change row by row."""
+        """Before the first row of another block: a time to rebuild what is dear to change row by row."""
+
+    def last_search(self) -> None:
+        """Before the last search in a block, where that is known: what the next turn needs may begin right after it."""
 
     def search(self, queries: Floats, k: int, cosines: Cosines = whole, spare: int = 0) -> Sequence[Hits]:
         """For each row of float32 [n, dim], up to k hits, and up to `spare` more out of the same candidates."""

@@ -9,7 +9,7 @@ import fsspec
 
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.object_snapshots import ObjectSnapshots
 from consumer.adapters.snapshot_files import MANIFEST, Origin, SnapshotFiles
 from consumer.ports import VectorIndex

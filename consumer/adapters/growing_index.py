@@ -8,7 +8,8 @@ import numpy as np
 import orjson
 
 from consumer.adapters.exact_index import ExactIndex
-from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
+from consumer.adapters.hnsw_index import HnswIndex
 from consumer.adapters.projection import ROWS_PER_AXIS, Projection
 from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats
@@ -43,9 +44,13 @@ class GrowingIndex:
             return
         self._block = block
         if isinstance(self._inner, HnswIndex):
-            self._inner.settle()
+            self._inner.turn()
         elif len(self._inner) > self._exact_below:
             self._inner = self._promote(self._inner)
+
+    def last_search(self) -> None:
+        if isinstance(self._inner, HnswIndex):
+            self._inner.last_search()
 
     def search(self, queries: Floats, k: int, cosines: Cosines = whole, spare: int = 0) -> Sequence[Hits]:
         return self._inner.search(queries, k, cosines, spare)

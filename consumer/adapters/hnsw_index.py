@@ -1,21 +1,21 @@
 """Approximate search: a graph of shortened vectors finds candidates, and the vectors themselves, in a file, score them.
 
-The graph changes at the turns of blocks only (`turn_to`); what came since is searched by itself, exactly, and what went
-since is passed over. So an answer depends on the rows that came before, and not on how they were batched.
+The graph is a block behind, so that it can change while a block is worked on: it takes in what the block before did as soon
+as the last search of this one has its candidates, at the latest when the next block begins (`turn`). Until then the rows of
+the block before (`_before`) are searched exactly, as are those of this one (`_new`), and what went is passed over.
 
-A turn goes on beside whatever else is done, until the next search: hnswlib needs no lock of Python's meanwhile.
+What the graph takes in is settled when a block ends. So an answer depends on the rows that came before, and not on how they
+were batched; but for a search that is repeated after the last of its block, which the graph may be a block further for.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hnswlib
 import numpy as np
 
 from consumer.adapters.exact_index import ExactIndex
+from consumer.adapters.hnsw_graph import Change, HnswGraph, HnswOptions
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import RowFile
 from consumer.layout import DECIMALS
@@ -24,83 +24,55 @@ from consumer.records import Floats, Integers
 
 _AT_ONCE = 32
 """Queries whose candidates are scored together: more would leave the processor's cache."""
-_GROWTH, _SLACK = 1.125, 1024
-"""A place in the graph that is not used yet takes memory too."""
 _GRAPH, _AXES = "graph.bin", "axes.npy"
-_TURNS = ThreadPoolExecutor(1, "graph")
-"""Where graphs change, one at a time: the other cores are not this process's alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class HnswOptions:
-    """The graph's parameters, in the field's names, and how far vectors are shortened for it."""
-
-    dims: int = 64
-    m: int = 12
-    ef_construction: int = 100
-    ef: int = 96
-    threads: int = 1
 
 
 class HnswIndex:
-    """Labels of the graph are slots of the file. What is added or removed shows in the graph after `settle`."""
+    """Labels of the graph are slots of the file."""
 
     def __init__(self, dim: int, options: HnswOptions, projection: Projection, folder: Path | None = None) -> None:
         self._dim = dim
-        self._options = options
         self._projection = projection
         self._rows = RowFile(dim, folder)
-        self._graph = self._empty_graph()
-        self._turn: Future[None] | None = None
-        """What changes the graph, until somebody needs it."""
-        self._alive = 0
-        """Of the graph's elements, those not deleted: `_gone` counts, what is new does not."""
-        self._gone: list[int] = []
+        self._graph = HnswGraph(projection.width(dim), options)
+        self._pending: Change | None = None
+        """What the block before did, until the graph takes it in."""
+        self._before = ExactIndex(dim)
+        """Rows of the block before that are still there, until the graph has them."""
+        self._leaving: list[int] = []
+        """Slots of what went in the block before: the graph drops them no later than at the next turn."""
         self._new = ExactIndex(dim)
-
-    def _empty_graph(self) -> hnswlib.Index:
-        options = self._options
-        graph = hnswlib.Index(space="ip", dim=self._projection.width(self._dim))
-        graph.init_index(_SLACK, M=options.m, ef_construction=options.ef_construction, random_seed=7)
-        return graph
+        """Rows of this block."""
+        self._gone: list[int] = []
+        """Slots of what went in this block, and is in the graph or will be."""
+        self._last = False
+        """Whether no more than one search comes in this block."""
 
     def __len__(self) -> int:
-        return self._alive - len(self._gone) + len(self._new)
+        return len(self._rows)
 
     def __contains__(self, record_id: str) -> bool:
         return self._rows.find(record_id) is not None
 
-    @property
-    def ids(self) -> list[str]:
-        """Ids, oldest first."""
-        return [self._rows.id(slot) for slot in self._rows.slots()]
-
     # search
 
     def search(self, queries: Floats, k: int, cosines: Cosines = whole, spare: int = 0) -> list[Hits]:
-        if k == 0 or self._alive == 0 or not len(queries):
-            return self._new.search(queries, k, cosines, spare)
-        labels = self._nearest(self._projection(queries), min(max(self._options.ef, k), self._alive))
-        old: list[Hits] = []
+        before = self._before
+        if k == 0 or not len(queries) or not len(self._graph):
+            hits = before.search(queries, k, cosines, spare)
+        else:
+            hits = self._with(before, self._in_graph(queries, k, cosines, spare), queries, k, cosines, spare)
+        return self._with(self._new, hits, queries, k, cosines, spare)
+
+    def _in_graph(self, queries: Floats, k: int, cosines: Cosines, spare: int) -> list[Hits]:
+        labels = self._graph.nearest(self._projection(queries), k)
+        if self._last:
+            self._take_in()
+        hits: list[Hits] = []
         for first in range(0, len(queries), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
-            old += self._scored(queries[part], labels[part], k + spare, cosines)
-        least = np.asarray([h.scores[-1] if len(h.ids) == k + spare else -np.inf for h in old], np.float32)
-        new = self._new.search(queries, k, cosines, spare, least)
-        return [hits.merged(newer, k + spare) for hits, newer in zip(old, new, strict=True)]
-
-    def _nearest(self, queries: Floats, k: int) -> Integers:
-        """Labels of each query, -1 where fewer are reached: then hnswlib fails the whole call."""
-        graph = self._turned()
-        graph.set_ef(max(self._options.ef, k))
-        try:
-            labels, _ = graph.knn_query(queries, k, num_threads=self._options.threads)
-            return np.asarray(labels, np.int64)
-        except RuntimeError:
-            if len(queries) > 1:
-                return np.concatenate([self._nearest(query[None], k) for query in queries])
-            fewer = self._nearest(queries, k // 2) if k > 1 else np.zeros((1, 0), np.int64)
-            return np.pad(fewer, ((0, 0), (0, k - fewer.shape[1])), constant_values=-1)
+            hits += self._scored(queries[part], labels[part], k + spare, cosines)
+        return hits
 
     def _scored(self, queries: Floats, labels: Integers, k: int, cosines: Cosines) -> list[Hits]:
         """The best k of each query's candidates, by the vectors themselves; what is gone is none."""
@@ -115,6 +87,15 @@ class HnswIndex:
         ids, masks = self._rows.named(labels)
         counts = (scores > -np.inf).sum(axis=1).tolist()
         return [Hits(ids[i][:n], scores[i, :n], alike[i, :n], masks[i][:n]) for i, n in enumerate(counts)]
+
+    @staticmethod
+    def _with(newer: ExactIndex, hits: list[Hits], queries: Floats, k: int, cosines: Cosines, spare: int) -> list[Hits]:
+        """These hits and, where they are better, what is newer."""
+        if not len(newer):
+            return hits
+        least = np.asarray([h.scores[-1] if len(h.ids) == k + spare else -np.inf for h in hits], np.float32)
+        found = newer.search(queries, k, cosines, spare, least)
+        return [old.merged(new, k + spare) for old, new in zip(hits, found, strict=True)]
 
     # rows
 
@@ -132,51 +113,62 @@ class HnswIndex:
                 self._rows.release([slot])
             else:
                 self._gone.append(slot)
+        self._before.remove(ids)
         self._new.remove(ids)
 
     def vectors(self, ids: Sequence[str]) -> tuple[Floats, list[int]]:
-        slots = np.asarray([self._slot(record_id) for record_id in ids], np.int64)
+        slots = self._slots(ids)
         return self._rows.vectors(slots), self._rows.named(slots[None])[1][0]
 
     def newest(self, count: int) -> Floats:
         return self._rows.vectors(np.asarray(self._rows.slots()[-count:], np.int64))
 
-    def _slot(self, record_id: str) -> int:
-        slot = self._rows.find(record_id)
-        if slot is None:
-            raise KeyError(record_id)
-        return slot
+    def _slots(self, ids: Sequence[str]) -> Integers:
+        slots = [self._rows.find(record_id) for record_id in ids]
+        if None in slots:
+            raise KeyError(ids[slots.index(None)])
+        return np.asarray(slots, np.int64)
+
+    # blocks
+
+    def turn(self) -> None:
+        """Another block begins."""
+        self._take_in()
+        self._last = False
+        self._rows.release(self._leaving)
+        self._leaving, self._gone = self._gone, []
+        self._before, self._new = self._new, ExactIndex(self._dim)
+        self._pending = self._change(self._leaving, self._before.ids)
+
+    def last_search(self) -> None:
+        """The next search is the last in this block."""
+        self._last = True
+
+    def _take_in(self) -> None:
+        if self._pending is not None:
+            self._graph.change(self._pending)
+            self._pending, self._before = None, ExactIndex(self._dim)
 
     def settle(self) -> None:
-        """Take into the graph what was added, and out of it what was removed, with its numbers."""
-        self._turned()
-        gone, slots = self._gone, [self._slot(record_id) for record_id in self._new.ids]
-        if gone and len(gone) == self._alive:
-            self._graph, gone = self._empty_graph(), []
-        if gone or slots:
-            vectors = self._projection(self._rows.vectors(np.asarray(slots, np.int64)))
-            self._turn = _TURNS.submit(_change, self._graph, gone, slots, vectors)
-        self._rows.release(self._gone)
-        self._alive += len(slots) - len(self._gone)
-        self._gone, self._new = [], ExactIndex(self._dim)
+        """Let the graph have everything, without what is gone and its numbers."""
+        for _ in range(2):
+            self.turn()
 
-    def _turned(self) -> hnswlib.Index:
-        """The graph, once it has changed. Raises what hnswlib raised."""
-        if self._turn is not None:
-            self._turn.result()
-            self._turn = None
-        return self._graph
+    def _change(self, gone: Sequence[int], ids: Sequence[str]) -> Change:
+        slots = self._slots(ids)
+        return Change(gone, slots.tolist(), self._projection(self._rows.vectors(slots)))
 
     # files
 
     def save(self, directory: Path) -> dict[str, Any]:
         """Write everything into an existing directory; what `load` has to be told besides."""
-        if self._gone:  # no number of an erased record may stay, not even a shortened one
+        if self._gone or self._leaving:  # no number of an erased record may stay, not even a shortened one
             self.settle()
-        self._turned().save_index(str(directory / _GRAPH))
+        self._graph.save(directory / _GRAPH)
         if self._projection.axes is not None:
             np.save(directory / _AXES, self._projection.axes)
-        return {"alive": self._alive, "new": self._new.ids, "rows": self._rows.save(directory)}
+        rows = self._rows.save(directory)
+        return {"alive": len(self._graph), "before": self._before.ids, "new": self._new.ids, "rows": rows}
 
     @classmethod
     def load(
@@ -188,24 +180,10 @@ class HnswIndex:
             with (directory / _AXES).open("rb") as file:  # `np.load` would guess what else the file may be
                 axes = np.lib.format.read_array(file, allow_pickle=False)
         index = cls(dim, options, Projection(axes), folder)
-        index._graph = hnswlib.Index(space="ip", dim=index._projection.width(dim))
-        index._graph.load_index(str(directory / _GRAPH))
+        index._graph = HnswGraph.load(directory / _GRAPH, index._projection.width(dim), options, told["alive"])
         index._rows = RowFile.load(dim, folder, directory, told["rows"])
-        index._alive = told["alive"]
-        new = told["new"]
-        if new:
-            index._new.add(new, *index.vectors(new))
+        for ids, rows in ((told["before"], index._before), (told["new"], index._new)):
+            rows.add(ids, *index.vectors(ids))
+        if told["before"]:
+            index._pending = index._change([], told["before"])
         return index
-
-
-def _change(graph: hnswlib.Index, gone: Sequence[int], slots: Sequence[int], vectors: Floats) -> None:
-    """Delete elements, with their numbers, and add or replace others [slots, dims]."""
-    if gone:
-        graph.add_items(np.zeros((len(gone), graph.dim), np.float32), gone, num_threads=1)
-        for slot in gone:
-            graph.mark_deleted(slot)
-    if slots:
-        highest = max(slots) + 1
-        if highest > graph.get_max_elements():
-            graph.resize_index(int(highest * _GROWTH) + _SLACK)
-        graph.add_items(vectors, slots, num_threads=1)

@@ -94,11 +94,14 @@ class RowFile:
     def __init__(self, dim: int, folder: Path | None = None) -> None:
         self._vectors = _Mapped("<f2", (dim,), folder)
         self._facts = _Mapped([("age", "<u8"), ("mask", "<u4"), ("size", "<u4"), ("id", "V40")], (), folder)
-        self._used = 0
+        self._used = self._count = 0
         self._long: dict[int, str] = {}
         self._free: deque[int] = deque()
         self._next_age = 1
         self._table = IdTable(self.id)
+
+    def __len__(self) -> int:
+        return self._count
 
     def find(self, record_id: str) -> int | None:
         """The slot of a record; None when it is not here."""
@@ -129,6 +132,7 @@ class RowFile:
         self._facts.rows[slots] = np.asarray(facts, self._facts.rows.dtype)
         for slot, record_id in zip(slots, ids, strict=True):
             self._table.enter(record_id, slot)
+        self._count += len(ids)
 
     def _free_slot(self) -> int:
         """One for a row that comes; it counts as used from here on."""
@@ -144,6 +148,7 @@ class RowFile:
         """Overwrite a record; its slot, to be released, or None when it is not here."""
         slot = self._table.drop(record_id)
         if slot is not None:
+            self._count -= 1
             self._long.pop(slot, None)
             self._vectors.rows[slot] = 0
             self._facts.rows[slot] = np.zeros((), self._facts.rows.dtype)
@@ -191,5 +196,7 @@ class RowFile:
         rows._free.extend(told["free"])
         rows._long = {int(slot): record_id for slot, record_id in told["long"].items()}
         rows._next_age = int(rows._facts.rows["age"][: rows._used].max(initial=0)) + 1
-        rows._table = IdTable(rows.id, rows.slots())
+        slots = rows.slots()
+        rows._count = len(slots)
+        rows._table = IdTable(rows.id, slots)
         return rows

@@ -24,7 +24,7 @@ from consumer.errors import SnapshotError
 from consumer.metrics import METRICS
 from consumer.ports import Snapshot, VectorIndex
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 MANIFEST: Final = "manifest.json"
 _FILE: Final = re.compile(r"\d+/[A-Za-z0-9_]+\.[A-Za-z0-9]+")
 """No name leads out of the folder, whoever wrote the manifest."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.decode import DEFAULT_SCOPE, decode
 from consumer.encode import EncoderSet
 from consumer.ports import ClusterStore
@@ -36,7 +36,8 @@ class Fill:
             values = np.stack([v.values for v in vectors]).astype(np.float32)
             self.index.add([v.id for v in vectors], values, [v.mask for v in vectors])
             self._states.append({v.id: RecordState(v.source, v.born_ms, v.quality) for v in vectors})
-            self.index.turn_to(self.rows)
+            for block in (2 * self.rows, 2 * self.rows + 1):  # the graph is a block behind
+                self.index.turn_to(block)
             if len(self.index) % (20 * AT_ONCE) < AT_ONCE:
                 self._progress(f"filling: {len(self.index)} of {count}")
 

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -14,10 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from consumer.adapters import hnsw_index
+from consumer.adapters import hnsw_graph
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswIndex, HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
+from consumer.adapters.hnsw_index import HnswIndex
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import RowFile, as_floats, id_bytes
 from consumer.errors import SettingsError
@@ -235,6 +236,34 @@ def test_what_was_removed_is_not_found(index: Searchable) -> None:
             index.vectors(ids)
 
 
+@pytest.mark.parametrize("tells", [False, True])
+@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("before", range(4))
+def test_what_comes_takes_no_place_that_is_not_free_yet(before: int, after: int, *, tells: bool) -> None:
+    """Whether what went was in the graph, on its way there or new, and whether it has left it."""
+    index, model = GrowingIndex(DIM, 0, OPTIONS), Model()
+    rows = unit_rows(12, DIM, 37)
+    for first, last in ((0, 2), (2, 12)):
+        turn(index)  # by the second one there is a graph
+        for target in (index, model):
+            target.add(names(first, last), rows[first:last], [1] * (last - first))
+    steps: list[tuple[int, Callable[[Searchable | Model], None]]] = [
+        (before, lambda target: target.remove(["r3", "r7"])),
+        (after, lambda target: target.add(["r20", "r5", "r21"], unit_rows(3, DIM, 38), [7, 7, 7])),
+        (1, lambda target: target.remove(["r20"])),
+    ]
+    for turns, change in steps:
+        for _ in range(turns):
+            if tells:
+                index.last_search()
+            for _again in range(2):  # as after a failure of the store
+                check(index, model, rows, 20, 1)
+            turn(index)
+        for target in (index, model):
+            change(target)
+        check(index, model, rows, 20, 1)
+
+
 def test_everything_can_be_removed_and_come_back(index: Searchable) -> None:
     rows = unit_rows(200, DIM, 14)
     for _ in range(3):
@@ -405,6 +434,12 @@ class LifeOfAnIndex(RuleBasedStateMachine):
     def turn(self) -> None:
         turn(self.index)
 
+    @precondition(lambda self: isinstance(self.index, GrowingIndex | HnswIndex))
+    @rule()
+    def last_search(self) -> None:
+        assert isinstance(self.index, GrowingIndex | HnswIndex)
+        self.index.last_search()  # and yet others follow, as after a failure of the store
+
     @precondition(lambda self: isinstance(self.index, GrowingIndex))
     @rule()
     def reload(self) -> None:
@@ -465,7 +500,7 @@ def test_a_turn_that_failed_is_told_to_the_next_search(monkeypatch: pytest.Monke
         index.turn_to(block)
         assert look(index, rows, 1)[0][0] == ["r0"]
     index.add(["new"], rows[:1], [1])
-    monkeypatch.setattr(hnsw_index, "_change", out_of_memory)
+    monkeypatch.setattr(hnsw_graph, "_change", out_of_memory)
     index.turn_to(2)
     with pytest.raises(MemoryError):
         index.search(rows, 1)
@@ -485,17 +520,22 @@ def clustered(count: int, seed: int) -> Floats:
     return units
 
 
-def stream(index: GrowingIndex, rows: Floats, batch: int) -> list[tuple[int, list[str], list[float]]]:
-    """What each row finds before it is added, in blocks of 64 rows, whatever the batches; some are removed on the way."""
+def stream(index: GrowingIndex, rows: Floats, batch: int, *, tells: bool) -> list[tuple[int, list[str], list[float]]]:
+    """What each row finds before it is added, in blocks of 64 rows, whatever the batches; some are removed on the way.
+
+    Whether it `tells` the index which search is the last of a block is its choice.
+    """
     told: list[tuple[int, list[str], list[float]]] = []
     for start in range(0, len(rows), 64):
         index.turn_to(start)
         for first in range(start, min(start + 64, len(rows)), batch):
             part = rows[first : min(first + batch, start + 64)]
+            if tells and first + batch >= start + 64:
+                index.last_search()
             for n, hits in enumerate(index.search(part[:1] if batch > 1 else part, 10)):
                 told.append((first + n, list(hits.ids), hits.scores.tolist()))
             index.add(names(first, first + len(part)), part, [1] * len(part))
-        index.remove(names(start // 2, start // 2 + 3))
+        index.remove([*names(start // 2, start // 2 + 3), *names(start - 9, start - 7)])
     return told
 
 
@@ -514,9 +554,9 @@ def test_a_graph_of_shortened_vectors_finds_the_nearest_and_scores_them_by_the_w
 
 def test_what_a_large_index_finds_does_not_depend_on_batches() -> None:
     rows = clustered(1600, 31)
-    one_by_one = stream(GrowingIndex(LONG, 300, FEW), rows, 1)
-    for batch in (7, 32, 64):
-        told = stream(GrowingIndex(LONG, 300, FEW), rows, batch)
+    one_by_one = stream(GrowingIndex(LONG, 300, FEW), rows, 1, tells=False)
+    for batch, tells in product((1, 7, 32, 64), (False, True)):
+        told = stream(GrowingIndex(LONG, 300, FEW), rows, batch, tells=tells)
         firsts = {number for number, _, _ in told}
         assert told == [one for one in one_by_one if one[0] in firsts]
 

@@ -9,7 +9,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.object_snapshots import ObjectSnapshots
 from consumer.adapters.snapshot_files import Origin, SnapshotFiles
 from consumer.errors import SettingsError, SnapshotError

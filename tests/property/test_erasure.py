@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consumer.adapters.file_residue import files_with
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.decisions import Policy

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from consumer.adapters.background_snapshots import BackgroundSnapshots
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.snapshot_files import Origin, SnapshotFiles, Staged
 from consumer.ports import VectorIndex
 from tests.factories import unit_rows

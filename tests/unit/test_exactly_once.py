@@ -260,16 +260,11 @@ def test_a_batch_whose_entries_the_store_forgot_is_not_done() -> None:
 
 
 class Noting(GrowingIndex):
-    """Keeps the ids that it was given, each time, and the blocks it was turned to."""
+    """Keeps the ids that it was given, each time."""
 
     def __init__(self) -> None:
         super().__init__(encoders().layout.dim, 10_000, OPTIONS)
         self.given: list[str] = []
-        self.blocks: list[int] = []
-
-    def turn_to(self, block: int) -> None:
-        self.blocks.append(block)
-        super().turn_to(block)
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         self.given += ids
@@ -306,32 +301,6 @@ def test_a_batch_that_is_tried_again_is_taken_into_the_index_once(writes: int) -
     whole = ids(result_of(stage, moved).outgoing)
     assert index.given == [message.id for message in TWINS]
     assert len(whole) == 3
-
-
-def test_a_backlog_is_taken_block_by_block() -> None:
-    twins = [Put(f"{n}", f"person {n}", None, NOW_MS) for n in range(300)]
-    messages = [
-        replace(m, position=replace(m.position, offset=n + 100)) for n, m in enumerate(delivered(messages_of(twins)))
-    ]
-    stage = Bench().matcher(400)
-    assert stage.room(60) == 60
-    result_of(stage, messages[:60])
-    assert stage.room(256) == 96, "the batch was full: offset 256 begins a block"
-    result_of(stage, messages[60:156])
-    assert stage.room(256) == 256
-    result_of(stage, messages[156:200])
-    assert stage.room(256) == 256, "it was not full: what comes is taken as it comes"
-
-
-def test_the_end_of_a_block_is_a_turn_before_the_batch_is_delivered() -> None:
-    index = Noting()
-    stage = new_stage(MemoryClusters(), index=lambda: index)
-    stage.assigned(0, 256)
-    moved = [replace(m, position=replace(m.position, offset=256 - END + n)) for n, m in enumerate(MESSAGES)]
-    result_of(stage, moved[:-1])
-    assert set(index.blocks) == {0}
-    result_of(stage, moved[-1:])
-    assert index.blocks[-1] == 1
 
 
 def test_a_matcher_learns_before_it_commits_that_another_took_over() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.comparison import Comparison
 from consumer.decode import decode
 from consumer.encode import EncoderSet

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from consumer import whitening as module
 from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_index import HnswOptions
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.layout import Layout
 from consumer.records import Doubles, Floats
 from consumer.whitening import LEAST_ROWS, Whitening, renewed
