@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.adapters.disk_snapshots import DiskSnapshots
+from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.memory import MemorySource
 from consumer.adapters.memory_clusters import MemoryClusters
@@ -125,7 +126,8 @@ def told(indexes: Mapping[str, VectorIndex]) -> dict[str, dict[str, bytes]]:
     shown = {}
     for scope, index in indexes.items():
         assert isinstance(index, GrowingIndex)
-        ids = list(index._inner.ids)
+        assert isinstance(index._inner, ExactIndex)
+        ids = index._inner.ids
         shown[scope] = {record: row.tobytes() for record, row in zip(ids, index.vectors(ids)[0], strict=True)}
     return shown
 
