@@ -16,7 +16,6 @@ from consumer.metrics import METRICS
 from consumer.names import scope_partition
 from consumer.ports import Encoder, Model, Remembering
 from consumer.profile import Profile
-from consumer.quality import quality
 from consumer.records import Erasure, Message, Outgoing, Picture, Record, Rejected, Vector, Verdict
 from consumer.rotation import Rotation
 from consumer.vectors import pack_erasure, pack_vector, pack_verdict
@@ -73,7 +72,7 @@ class EncoderSet:
                 source=record.source,
                 ingested_ms=record.ingested_ms,
                 born_ms=record.born_ms,
-                quality=quality(self.profile.quality, record, pictures[i]),
+                quality=self.profile.quality.of(record, pictures[i]),
                 mask=masks[i],
                 values=values[i],
             )

@@ -4,13 +4,14 @@ Every signal is 0 to 1 on a fixed scale, so that the quality of a record never d
 missing is 0. Amounts saturate: `half` is the amount that is worth one half, twice as much is worth two thirds.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from consumer.records import FieldValue, Picture, Record
+from consumer.records import Picture, Record
 from consumer.strict import Strict
 from consumer.times import moment
 
@@ -18,9 +19,13 @@ _DAY_MS = 24 * 3600 * 1000
 _Positive = Annotated[float, Field(gt=0)]
 
 
-class _Signal(Strict):
+class _Signal(Strict, ABC):
     weight: _Positive = 1.0
     """Share of the quality; only the ratios between signals matter."""
+
+    @abstractmethod
+    def of(self, record: Record, picture: Picture | None) -> float:
+        """0 to 1. `picture` is the one that was read, None where none was."""
 
 
 class Completeness(_Signal):
@@ -29,15 +34,36 @@ class Completeness(_Signal):
     fields: Annotated[Mapping[str, _Positive], Field(min_length=1)]
     """Field → share."""
 
+    @cached_property
+    def _shares(self) -> Sequence[tuple[str, float]]:
+        return list(self.fields.items())
+
+    @cached_property
+    def _whole(self) -> float:
+        return sum(self.fields.values())
+
+    def of(self, record: Record, picture: Picture | None) -> float:
+        del picture
+        there = record.fields
+        return sum([share for name, share in self._shares if name in there]) / self._whole
+
 
 class Recency(_Signal):
     """How new the latest of some times was when the record came, such as the last login: 1 now, one half after a half-life.
 
-    It is of the day the record came. One that never comes again keeps it.
+    It is of the day the record came. One that never comes again keeps it. A time after that counts as now: clocks differ.
     """
 
     field: str
     half_life_days: _Positive
+
+    def of(self, record: Record, picture: Picture | None) -> float:
+        del picture
+        times = [read[1] for read in map(moment, _times(record, self.field)) if read is not None]
+        if not times:
+            return 0.0
+        days = max(0, record.ingested_ms - int(max(times) * 1000)) / _DAY_MS
+        return float(2.0 ** (-days / self.half_life_days))
 
 
 class Count(_Signal):
@@ -46,6 +72,10 @@ class Count(_Signal):
     field: str
     half: _Positive
 
+    def of(self, record: Record, picture: Picture | None) -> float:
+        del picture
+        return _saturated(len(set(_times(record, self.field))), self.half)
+
 
 class Length(_Signal):
     """How many characters a text has."""
@@ -53,11 +83,30 @@ class Length(_Signal):
     field: str
     half: _Positive
 
+    def of(self, record: Record, picture: Picture | None) -> float:
+        del picture
+        text = record.fields.get(self.field)
+        return _saturated(len(text) if isinstance(text, str) else 0, self.half)
 
-class Amount(_Signal):
-    """How much there is of the picture that the image modality read: its pixels, or the bytes of its file."""
+
+class Pixels(_Signal):
+    """How many pixels the picture has that the image modality read."""
 
     half: _Positive
+
+    def of(self, record: Record, picture: Picture | None) -> float:
+        del record
+        return _saturated(picture.width * picture.height if picture else 0, self.half)
+
+
+class Bytes(_Signal):
+    """How many bytes the file of that picture has."""
+
+    half: _Positive
+
+    def of(self, record: Record, picture: Picture | None) -> float:
+        del record
+        return _saturated(picture.bytes if picture else 0, self.half)
 
 
 class QualitySpec(Strict):
@@ -67,8 +116,8 @@ class QualitySpec(Strict):
     recency: Recency | None = None
     count: Count | None = None
     length: Length | None = None
-    pixels: Amount | None = None
-    bytes: Amount | None = None
+    pixels: Pixels | None = None
+    bytes: Bytes | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -87,9 +136,19 @@ class QualitySpec(Strict):
         return {name: signal for name, signal in named if signal is not None}
 
     @cached_property
-    def weights(self) -> Mapping[str, float]:
-        """Of the signals that are named."""
-        return {name: signal.weight for name, signal in self.signals.items()}
+    def _weighted(self) -> Sequence[tuple[float, _Signal]]:
+        return [(signal.weight, signal) for signal in self.signals.values()]
+
+    @cached_property
+    def _whole(self) -> float:
+        return sum([weight for weight, _ in self._weighted])
+
+    def of(self, record: Record, picture: Picture | None) -> float:
+        """The weighted mean of the signals, to four decimals. `picture` is the one that was read, None where none was."""
+        weighted = self._weighted
+        if not weighted:
+            return 1.0
+        return round(sum([weight * signal.of(record, picture) for weight, signal in weighted]) / self._whole, 4)
 
     @property
     def reads(self) -> Iterator[tuple[str, str, str | None]]:
@@ -110,46 +169,9 @@ class QualitySpec(Strict):
         return [name for name in ("pixels", "bytes") if getattr(self, name) is not None]
 
 
-def quality(spec: QualitySpec, record: Record, picture: Picture | None) -> float:
-    """The weighted mean of the signals, to four decimals. `picture` is the one that was read, None where none was."""
-    values = signals(spec, record, picture)
-    weights = spec.weights
-    total = sum(weights.values())
-    return round(sum([weights[name] * value for name, value in values.items()]) / total, 4) if total else 1.0
-
-
-def signals(spec: QualitySpec, record: Record, picture: Picture | None) -> Mapping[str, float]:
-    """Each signal of the profile by name, 0 to 1."""
-    found: dict[str, float] = {}
-    fields = record.fields
-    if spec.completeness:
-        shares = spec.completeness.fields
-        found["completeness"] = sum([share for name, share in shares.items() if name in fields]) / sum(shares.values())
-    if spec.recency:
-        found["recency"] = _recency(spec.recency, fields.get(spec.recency.field), record.ingested_ms)
-    if spec.count:
-        found["count"] = _saturated(len(set(_times(fields.get(spec.count.field)))), spec.count.half)
-    if spec.length:
-        text = fields.get(spec.length.field)
-        found["length"] = _saturated(len(text) if isinstance(text, str) else 0, spec.length.half)
-    if spec.pixels:
-        found["pixels"] = _saturated(picture.width * picture.height if picture else 0, spec.pixels.half)
-    if spec.bytes:
-        found["bytes"] = _saturated(picture.bytes if picture else 0, spec.bytes.half)
-    return found
-
-
-def _recency(spec: Recency, value: FieldValue | None, now_ms: int) -> float:
-    """A time after `now_ms` counts as now: clocks differ."""
-    times = [read[1] for text in _times(value) if (read := moment(text)) is not None]
-    if not times:
-        return 0.0
-    days = max(0, now_ms - int(max(times) * 1000)) / _DAY_MS
-    return float(2.0 ** (-days / spec.half_life_days))
-
-
-def _times(value: FieldValue | None) -> Sequence[str]:
-    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ()
+def _times(record: Record, field: str) -> Sequence[str]:
+    value = record.fields.get(field)
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _saturated(amount: float, half: float) -> float:

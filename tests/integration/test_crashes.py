@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import pytest
 from redis import Redis
 
+from consumer import match, rows
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
 from consumer.adapters.memory_clusters import MemoryClusters
@@ -92,6 +93,7 @@ MARKS_OF = {
     for mode in MODES
 }
 BROKER_STEPS = ("delivery.send", "delivery.wait", "publisher.message", "publisher.flush", "source.commit")
+OF_GRAPHS = ("index.search", "index.add", "index.remove", "store.apply", "snapshots.save", "snapshots.load")
 STORE_MARKS = [mark for mark in MARKS if " store." in mark]
 
 
@@ -190,9 +192,11 @@ class World:
         steps: Sequence[Step],
         mode: str = "exactly_once",
         late: bool = False,
+        exact_below: int = 10_000,
     ) -> None:
         self.mode = mode
         self.late = late
+        self.exact_below = exact_below
         self.store = store
         self.folder = folder
         self.broker = MemoryBroker({VECTORS: PARTITIONS})
@@ -233,12 +237,13 @@ class Matcher:
     def __init__(self, world: World, fuse: Fuse) -> None:
         folder = type("_Folder", (_MarkedPath,), {"fuses": (fuse,)})(world.folder)
         origin = Origin("person", VECTORS, "id")
-        files = SnapshotFiles(origin, lambda path: marked(load_index(path), "index", fuse), 3600.0)
+        below = world.exact_below
+        files = SnapshotFiles(origin, lambda path: marked(load_index(path, below), "index", fuse), 3600.0)
         snapshots = DiskSnapshots(folder, files)
         self.stage: MatchStage = new_stage(
             marked(world.store, "store", fuse),
             marked(snapshots, "snapshots", fuse),
-            lambda: marked(cast("VectorIndex", new_index()), "index", fuse),
+            lambda: marked(cast("VectorIndex", new_index(below)), "index", fuse),
             k=K,
             max_size=4,
             snapshot_records=SNAPSHOT_RECORDS,
@@ -441,6 +446,34 @@ def test_crash_upon_crash_changes_nothing(
             crashes += 1
     world.run()
     assert crashes
+    assert_same(world, undisturbed)
+
+
+AROUND_GRAPHS = [(mark, n) for mark, n in TRAPS if mark.split()[1] in OF_GRAPHS]
+
+
+@pytest.mark.parametrize(
+    ("mark", "n", "fault"),
+    [
+        *((mark, n, Died(mark)) for mark, n in AROUND_GRAPHS),
+        *((mark, n, StoreError("the store is away")) for mark, n in AROUND_GRAPHS if mark in STORE_MARKS),
+    ],
+)
+def test_what_happens_while_a_graph_is_searched_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str, n: int, fault: BaseException, late: bool
+) -> None:
+    """A graph of so few records finds them all, so what exact search comes to is the measure. A batch is a block here."""
+    undisturbed = World(MemoryClusters(), tmp_path / "undisturbed", life(SEED))
+    undisturbed.run()
+    for module in (rows, match):
+        monkeypatch.setattr(module, "BLOCK_OFFSETS", LIMITS.batch_records)
+    world = World(MemoryClusters(), tmp_path / "state", life(SEED), late=late, exact_below=0)
+    trap = Trap(mark, n, fault)
+    try:
+        world.run(trap)
+    except Died:
+        world.run()
+    assert trap.sprung
     assert_same(world, undisturbed)
 
 

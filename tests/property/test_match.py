@@ -187,12 +187,12 @@ def inserts(cities: Sequence[str | None] = CITIES, max_size: int = 12) -> st.Sea
 # --- runs --------------------------------------------------------------------------------------------------------------
 
 
-def new_index() -> GrowingIndex:
-    return GrowingIndex(encoders().layout.dim, 10_000, OPTIONS)
+def new_index(exact_below: int = 10_000) -> GrowingIndex:
+    return GrowingIndex(encoders().layout.dim, exact_below, OPTIONS)
 
 
-def load_index(folder: Path) -> GrowingIndex:
-    return GrowingIndex.load(folder, encoders().layout.dim, 10_000, OPTIONS)
+def load_index(folder: Path, exact_below: int = 10_000) -> GrowingIndex:
+    return GrowingIndex.load(folder, encoders().layout.dim, exact_below, OPTIONS)
 
 
 def new_stage(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consumer.decode import decode
 from consumer.errors import SettingsError
 from consumer.profile import BUILT_IN, load_profile
-from consumer.quality import QualitySpec, quality, signals
+from consumer.quality import QualitySpec
 from consumer.records import FieldValue, Picture, Record
 from tests.factories import NOW_MS, PERSON, message, person_profile, position
 from tests.strategies import signups
@@ -30,15 +30,19 @@ def spec(**named: object) -> QualitySpec:
     return QualitySpec.model_validate(named)
 
 
+def signals(chosen: QualitySpec, one: Record, picture: Picture | None) -> Mapping[str, float]:
+    return {name: signal.of(one, picture) for name, signal in chosen.signals.items()}
+
+
 def ago(*days: float) -> Sequence[str]:
     return [(NOW - timedelta(days=d)).isoformat() for d in days]
 
 
 def test_completeness_is_the_share_of_fields_that_are_there() -> None:
     chosen = spec(completeness=COMPLETE)
-    assert quality(chosen, record(), None) == 0
-    assert quality(chosen, record(city="Oslo"), None) == 0.25
-    assert quality(chosen, record(city="Oslo", name="Ann", other="x"), None) == 1
+    assert chosen.of(record(), None) == 0
+    assert chosen.of(record(city="Oslo"), None) == 0.25
+    assert chosen.of(record(city="Oslo", name="Ann", other="x"), None) == 1
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def test_completeness_is_the_share_of_fields_that_are_there() -> None:
 def test_recency_halves_with_every_half_life_of_the_newest_time(times: Sequence[float], value: float) -> None:
     chosen = spec(recency={"field": "logins", "half_life_days": 30})
     fields: Mapping[str, FieldValue] = {"logins": ago(*times)} if times else {}
-    assert quality(chosen, record(**fields), None) == value
+    assert chosen.of(record(**fields), None) == value
 
 
 def test_a_time_without_an_offset_is_utc_and_one_that_cannot_be_counted_is_none() -> None:
@@ -76,7 +80,7 @@ def test_amounts_saturate_and_half_is_worth_one_half() -> None:
     one = record(logins=ago(1, 2, 2), text="abcde")
     found = signals(chosen, one, Picture(40, 30, 150))
     assert found == {"count": 0.5, "length": 0.5, "pixels": 0.5, "bytes": 0.75}
-    assert quality(chosen, one, Picture(40, 30, 150)) == 0.5625
+    assert chosen.of(one, Picture(40, 30, 150)) == 0.5625
     assert signals(chosen, record(), None) == dict.fromkeys(found, 0.0)
 
 
@@ -85,11 +89,11 @@ def test_only_ratios_of_weights_matter() -> None:
     length = {"field": "text", "half": 3}
     light = spec(completeness={**COMPLETE, "weight": 0.3}, length={**length, "weight": 0.1})
     heavy = spec(completeness={**COMPLETE, "weight": 30}, length={**length, "weight": 10})
-    assert quality(light, one, None) == quality(heavy, one, None) == round((3 * 0.75 + 0.7) / 4, 4)
+    assert light.of(one, None) == heavy.of(one, None) == round((3 * 0.75 + 0.7) / 4, 4)
 
 
 def test_without_signals_every_record_is_as_good() -> None:
-    assert quality(spec(), record(), None) == 1
+    assert spec().of(record(), None) == 1
 
 
 @given(signups(), st.integers(0, 4_000_000_000_000), st.sampled_from(["signup", str(PERSON)]))
@@ -100,7 +104,7 @@ def test_quality_is_between_0_and_1_whatever_a_record_holds(value: dict[str, obj
     found = signals(profile.quality, decoded, None)
     assert found.keys() == profile.quality.signals.keys()
     assert all(0 <= value <= 1 for value in found.values())
-    assert min(found.values()) - 1e-4 <= quality(profile.quality, decoded, None) <= max(found.values()) + 1e-4
+    assert min(found.values()) - 1e-4 <= profile.quality.of(decoded, None) <= max(found.values()) + 1e-4
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -119,7 +123,7 @@ def test_an_empty_record_has_none_and_more_of_anything_is_never_less(name: str) 
         ({**longer, **numbers, **newer}, Picture(200, 200, 9_000)),
         ({**longer, **numbers, **newer}, Picture(900, 900, 90_000)),
     ]
-    values = [quality(profile.quality, record(**fields), picture) for fields, picture in steps]
+    values = [profile.quality.of(record(**fields), picture) for fields, picture in steps]
     assert values[0] == 0
     assert values == sorted(values)
     assert 0.5 < values[-1] < 1
