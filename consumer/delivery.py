@@ -1,4 +1,4 @@
-"""At-least-once delivery: publish, wait for the broker, commit. A crash in between sends the batch again, byte for byte."""
+"""At-least-once delivery: publish, wait for the broker, commit. A crash before the group has that sends it again, byte for byte."""
 
 from collections.abc import Callable, Sequence
 

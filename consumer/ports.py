@@ -35,7 +35,7 @@ class Source(Protocol):
         """Up to `max_records` messages; empty after `timeout_seconds` with none. Raises BrokerError."""
 
     def commit(self, positions: Sequence[Position]) -> None:
-        """Record that everything up to and including each position is done. Raises BrokerError."""
+        """Record that everything up to and including each position is done: soon, and before a partition goes. Raises BrokerError."""
 
     def lag(self) -> Mapping[tuple[str, int], int]:
         """Messages waiting, per assigned (topic, partition)."""

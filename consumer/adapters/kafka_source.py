@@ -21,11 +21,11 @@ from consumer.adapters.kafka_errors import (
     is_end,
     is_hopeless,
     is_passing,
-    is_rebalance,
 )
 from consumer.adapters.kafka_group import NEWER, Properties, classic, consumer_config
 from consumer.adapters.kafka_held import Held, OnAssigned, OnRevoked, Partition
 from consumer.adapters.kafka_messages import received_message
+from consumer.adapters.kafka_progress import Progress
 from consumer.adapters.kafka_troubles import Troubles
 from consumer.errors import BrokerError
 from consumer.records import Message, Position
@@ -66,6 +66,7 @@ class KafkaSource:
         self._timeout_seconds = timeout_seconds
         self._troubles = Troubles()
         self._held = Held(on_assigned, on_revoked, self._troubles.fail)
+        self._progress = Progress(self._held, self._troubles)
         # Taken from librdkafka and not yet returned: a poll that raises leaves them to the next one.
         self._ready: list[Message] = []
         self._topics_found = False
@@ -87,6 +88,7 @@ class KafkaSource:
         if not self._topics_found and not self._find_topics(timeout_seconds):
             return []
         self._held.start_again(self._consumer)
+        self._progress.repeat(self._consumer)
         deadline = time.monotonic() + timeout_seconds
         # consume(n, t) waits all of t unless n came, so the first message is awaited alone.
         while not self._ready:
@@ -101,27 +103,16 @@ class KafkaSource:
         return ready
 
     def commit(self, positions: Sequence[Position]) -> None:
-        """Commit, synchronously, that everything up to and including each position is done.
+        """Tell the group that everything up to and including each position is done; the answer is not waited for.
 
-        Positions of partitions that are no longer assigned are left out. A commit refused because the group is
-        rebalancing is logged and let go: the records come again, to whoever owns the partition then.
+        What is not taken is told again, and what never will be is raised by the next poll. A partition goes to another
+        member only once that is settled. Positions of partitions that are no longer assigned are left out. A commit refused
+        because the group is rebalancing is logged and let go: the records come again, to whoever owns the partition then.
         """
-        done: dict[Partition, int] = {}
-        for position in positions:
-            partition = (position.topic, position.partition)
-            if partition in self._held.all:
-                done[partition] = max(done.get(partition, 0), position.offset + 1)
-        if not done:
-            return
-        reached = [TopicPartition(topic, number, offset) for (topic, number), offset in done.items()]
         try:
-            answers = self._consumer.commit(offsets=reached, asynchronous=False)
+            self._progress.commit(self._consumer, positions)
         except KafkaException as error:
-            self._judge_commit(error.args[0], reached)
-            return
-        for answer in answers or ():
-            if answer.error is not None:
-                self._judge_commit(answer.error, [answer])
+            raise broker_error(error.args[0], f"commit: {explain(error.args[0])}") from error
 
     def offsets(self, positions: Sequence[Position]) -> list[TopicPartition]:
         """What a transaction commits for everything up to and including each position."""
@@ -218,7 +209,8 @@ class KafkaSource:
 
     def _joining(self) -> Consumer:
         try:
-            consumer = Consumer({**self._config, "error_cb": self._troubles, "logger": _client_log})
+            told = {"error_cb": self._troubles, "on_commit": self._progress, "logger": _client_log}
+            consumer = Consumer({**self._config, **told})
             consumer.subscribe(self._topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
         except (KafkaException, ValueError, TypeError) as error:
             raise client_error("consumer", error) from error
@@ -290,13 +282,6 @@ class KafkaSource:
                 broker_error(error, explain(error, f"{topic}/{partition}" if partition >= 0 else topic))
             )
 
-    def _judge_commit(self, error: KafkaError, reached: Sequence[TopicPartition]) -> None:
-        where = ", ".join(f"{o.topic}/{o.partition}" for o in reached)
-        if is_rebalance(error):
-            _log.warning("commit_lost_to_rebalance", partitions=where, error=explain(error))
-            return
-        raise broker_error(error, f"commit of {where}: {explain(error)}")
-
     def _start(self, partition: Partition, first: int) -> int:
         # The first offset is not asked for: behind a fetch that waits for messages, an answer takes half a second.
         if partition not in self._held.next:
@@ -318,4 +303,5 @@ class KafkaSource:
 
     def _let_go(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
         self._held.go(consumer, partitions, lost=lost)
+        self._progress.forget((p.topic, p.partition) for p in partitions)
         self._ready = [m for m in self._ready if (m.position.topic, m.position.partition) in self._held.all]
