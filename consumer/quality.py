@@ -35,17 +35,13 @@ class Completeness(_Signal):
     """Field → share."""
 
     @cached_property
-    def _shares(self) -> Sequence[tuple[str, float]]:
-        return list(self.fields.items())
-
-    @cached_property
     def _whole(self) -> float:
         return sum(self.fields.values())
 
     def of(self, record: Record, picture: Picture | None) -> float:
         del picture
         there = record.fields
-        return sum([share for name, share in self._shares if name in there]) / self._whole
+        return sum([share for name, share in self.fields.items() if name in there]) / self._whole
 
 
 class Recency(_Signal):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumer.adapters.kafka_errors import broker_error, explain, is_rebalance
 from consumer.adapters.kafka_held import Held, Partition
@@ -28,7 +28,10 @@ class Progress:
         """What the group was told of these it did not take, and may take later."""
 
     def commit(self, consumer: Consumer, positions: Iterable[Position]) -> None:
-        """Tell that everything up to and including each position is done; of partitions that are held, that is."""
+        """Tell that everything up to and including each position is done; of partitions that are held, that is.
+
+        Raises BrokerError where the client takes no commit.
+        """
         done: dict[Partition, int] = {}
         for position in positions:
             partition = (position.topic, position.partition)
@@ -38,7 +41,7 @@ class Progress:
         self._tell(consumer, done)
 
     def repeat(self, consumer: Consumer) -> None:
-        """Tell once more what was not taken."""
+        """Tell once more what was not taken. Raises BrokerError where the client takes no commit."""
         self._tell(consumer, self._missed & self._held.all)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
@@ -49,9 +52,13 @@ class Progress:
 
     def _tell(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         told = [TopicPartition(*partition, self._reached[partition]) for partition in partitions]
-        if told:
-            self._missed.difference_update(partitions)
+        if not told:
+            return
+        try:
             consumer.commit(offsets=told, asynchronous=True)
+        except KafkaException as error:
+            raise broker_error(error.args[0], f"commit: {explain(error.args[0])}") from error
+        self._missed.difference_update(partitions)
 
     def __call__(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
         for answer in partitions:

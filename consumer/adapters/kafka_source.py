@@ -109,10 +109,7 @@ class KafkaSource:
         member only once that is settled. Positions of partitions that are no longer assigned are left out. A commit refused
         because the group is rebalancing is logged and let go: the records come again, to whoever owns the partition then.
         """
-        try:
-            self._progress.commit(self._consumer, positions)
-        except KafkaException as error:
-            raise broker_error(error.args[0], f"commit: {explain(error.args[0])}") from error
+        self._progress.commit(self._consumer, positions)
 
     def offsets(self, positions: Sequence[Position]) -> list[TopicPartition]:
         """What a transaction commits for everything up to and including each position."""

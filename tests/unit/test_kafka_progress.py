@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumer.adapters.kafka_held import Held
 from consumer.adapters.kafka_progress import Progress
@@ -20,6 +20,8 @@ class Group:
 
     def __init__(self) -> None:
         self.told: list[Mapping[int, int]] = []
+        self.refuses: int | None = None
+        """With this code the client itself takes no commit."""
         self.troubles = Troubles()
         self.held = Held(None, None, self.troubles.fail)
         self.held.all = {(T, 0), (T, 1)}
@@ -28,6 +30,8 @@ class Group:
 
     def commit(self, offsets: Sequence[TopicPartition], asynchronous: bool) -> None:
         assert asynchronous
+        if self.refuses is not None:
+            raise KafkaException(cast("Any", KafkaError)(self.refuses))
         self.told.append({o.partition: o.offset for o in offsets})
 
     def done(self, *positions: tuple[int, int]) -> None:
@@ -96,3 +100,15 @@ def test_what_no_retry_helps_is_raised_by_the_next_poll() -> None:
     group.answer(KafkaError.GROUP_AUTHORIZATION_FAILED, 0)
     with pytest.raises(BrokerError, match="commit of in/0"):
         group.troubles.raise_any()
+
+
+def test_what_the_client_itself_does_not_take_is_an_error_and_still_to_be_told() -> None:
+    group = Group()
+    group.done((0, 3))
+    group.answer(KafkaError.NOT_COORDINATOR, 0)
+    group.refuses = KafkaError._STATE
+    with pytest.raises(BrokerError, match="commit"):
+        group.repeat()
+    group.refuses = None
+    group.repeat()
+    assert group.told == [{0: 4}, {0: 4}]
