@@ -105,12 +105,12 @@ def _matcher(
     fill = Fill(settings, encoders, lambda told: print(told, file=sys.stderr))
     fill.grow(count)
     store = wiring.build_store(settings, encoders.profile)
-    fill.tell(store)
+    fill.rows.tell(store)
     stage = wiring.build_match_stage(settings, encoders, store, _Filled(fill))
-    stage.assigned(0, fill.rows)
+    stage.assigned(0, len(fill.rows))
     encode = EncodeStage(encoders, 1)
     packed = []
-    start = fill.rows
+    start = len(fill.rows)
     for messages in made:
         sent = [out for batch in batches(messages) for out in result_of(encode, batch).outgoing]
         packed.append(_polled(sent, encoders.profile.vectors_topic, start))
@@ -126,7 +126,7 @@ class _Filled(NoSnapshots):
 
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot:
         del partition, fingerprint, applied
-        return Snapshot(self._fill.rows, {DEFAULT_SCOPE: self._fill.index})
+        return Snapshot(len(self._fill.rows), {DEFAULT_SCOPE: self._fill.index})
 
 
 def _timed(

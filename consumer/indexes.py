@@ -25,10 +25,11 @@ _HOUR_SECONDS = 3600
 
 def new_index(settings: Settings, dim: int) -> Callable[[], VectorIndex]:
     """A maker of empty indexes."""
-    return lambda: GrowingIndex(dim, settings.index.exact_below, _hnsw_options(settings), _folder(settings))
+    return lambda: GrowingIndex(dim, settings.index.exact_below, hnsw_options(settings), _folder(settings))
 
 
-def _hnsw_options(settings: Settings) -> HnswOptions:
+def hnsw_options(settings: Settings) -> HnswOptions:
+    """The graph's parameters as they are set."""
     index = settings.index
     return HnswOptions(index.dims, index.m, index.ef_construction, index.ef, index.threads)
 
@@ -46,7 +47,7 @@ def build_snapshots(
 
     Raises BrokerError, since snapshots belong to one topic of that name, and SettingsError.
     """
-    options, exact_below = _hnsw_options(settings), settings.index.exact_below
+    options, exact_below = hnsw_options(settings), settings.index.exact_below
     topic = profile.vectors_topic
     files = SnapshotFiles(
         Origin(profile.name, topic, kafka_topics.identity(settings.kafka.client_properties, topic)),

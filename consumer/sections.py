@@ -181,7 +181,9 @@ class IndexSettings(Strict):
     ef_construction: Positive = Field(default=100, description="HNSW: width of the search for a new record's links.")
     ef: Positive = Field(default=96, description="HNSW: width of a search, and candidates scored by whole vectors.")
     threads: Positive = Field(
-        default=1, description="Threads of a search. Adding uses one, so that a replay builds the same graph."
+        default=2,
+        description="Threads of a search among 200,000 records or more in a scope; among fewer it is one, and adding "
+        "always uses one, so that a replay builds the same graph.",
     )
 
 

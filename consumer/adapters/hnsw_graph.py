@@ -15,6 +15,8 @@ from consumer.records import Floats, Integers
 
 _GROWTH, _SLACK = 1.125, 1024
 """A place in the graph that is not used yet takes memory too."""
+LARGE = 200_000
+"""Elements from which a search is worth more cores than one: they are taken from broker and Redis (docs/performance.md)."""
 _CHANGES = ThreadPoolExecutor(1, "graph")
 """Where graphs change, one at a time: the other cores are not this process's alone."""
 
@@ -27,7 +29,11 @@ class HnswOptions:
     m: int = 12
     ef_construction: int = 100
     ef: int = 96
-    threads: int = 1
+    threads: int = 2
+
+    def search_threads(self, elements: int) -> int:
+        """Threads of a search among so many: one until `LARGE`."""
+        return self.threads if elements >= LARGE else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ class HnswGraph:
     def _reached(self, queries: Floats, k: int) -> Integers:
         """Where fewer than k are reached, hnswlib fails the whole call."""
         try:
-            labels, _ = self._graph.knn_query(queries, k, num_threads=self._options.threads)
+            labels, _ = self._graph.knn_query(queries, k, num_threads=self._options.search_threads(self._alive))
             return np.asarray(labels, np.int64)
         except RuntimeError:
             if len(queries) > 1:

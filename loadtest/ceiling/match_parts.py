@@ -1,7 +1,7 @@
 """The parts of the match stage, each by itself: hnswlib, unpacking, and every call of the store that the stage makes."""
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +9,7 @@ from typing import Any, cast
 import hnswlib
 import numpy as np
 
+from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import as_floats
 from consumer.indexes import build_snapshots
@@ -20,7 +21,7 @@ from consumer.vectors import unpack
 from consumer.whitening import Whitening, renewed
 from consumer.wiring import build_fusion, build_match_stage, build_store
 from loadtest.ceiling.clock import BATCH, Clock, Cost, batches
-from loadtest.ceiling.fill import Fill
+from loadtest.ceiling.fill import Fill, Rows
 from loadtest.ceiling.site import Site
 
 _AT_ONCE = 32
@@ -30,37 +31,53 @@ _SCRIPT = "Redis: the script that writes a batch"
 _READS = "Redis: reads"
 
 
-def index_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
+@dataclass(frozen=True, slots=True)
+class SavedIndex:
+    """An index as it was when it had so many records. What is filled on does not change it."""
+
+    folder: Path
+    records: int
+    options: HnswOptions
+    cosines: Cosines
+
+    @classmethod
+    def of(cls, site: Site, fill: Fill) -> "SavedIndex":
+        """Written into the folder of the site."""
+        folder = site.folder / "index"
+        folder.mkdir()
+        fill.index.save(folder)
+        layout, fusion = site.encoders.layout, build_fusion(site.settings, site.encoders)
+        whitening = renewed(Whitening(), fill.index, layout.spans(fusion.whitened))
+        return cls(folder, len(fill.index), fill.options, partial(layout.cosines, whitening=whitening))
+
+
+def index_parts(site: Site, index: SavedIndex, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
     """The costs of unpacking and of the index, batch by batch.
 
     Of hnswlib search and add, with vectors as the index shortens them; beside it the products of whole vectors, which score
     the candidates that it finds, and the cosines of the best of them, modality by modality.
     """
-    layout, options = site.encoders.layout, fill.options
-    with tempfile.TemporaryDirectory(dir=site.folder) as name:
-        fill.index.save(Path(name))
-        axes = Path(name) / "axes.npy"
-        shorten = Projection(np.load(axes) if axes.exists() else None)
-        graph = hnswlib.Index(space="ip", dim=shorten.width(layout.dim))
-        graph.load_index(str(Path(name) / "graph.bin"), max_elements=2 * len(fill.index) + len(messages))
-        whole = np.memmap(Path(name) / "vectors.bin", "<f2", "r").reshape(-1, layout.dim).view(np.ndarray)
+    dim, options = site.encoders.layout.dim, index.options
+    axes = index.folder / "axes.npy"
+    shorten = Projection(np.load(axes) if axes.exists() else None)
+    graph = hnswlib.Index(space="ip", dim=shorten.width(dim))
+    graph.load_index(str(index.folder / "graph.bin"), max_elements=2 * index.records + len(messages))
+    whole = np.memmap(index.folder / "vectors.bin", "<f2", "r").reshape(-1, dim).view(np.ndarray)
     graph.set_ef(options.ef)
-    fusion = build_fusion(site.settings, site.encoders)
-    cosines = partial(layout.cosines, whitening=renewed(Whitening(), fill.index, layout.spans(fusion.whitened)))
-    best = site.settings.index.neighbours
-    clock, label = Clock(), 2 * len(fill.index)
+    threads, best = options.search_threads(index.records), site.settings.index.neighbours
+    clock, label = Clock(), 2 * index.records
     for number, batch in enumerate(batches(messages)):
         timed = clock if number * BATCH >= skip else Clock()
         with timed.part("unpack vectors"):
-            items = [unpack(message, site.encoders.fingerprint, layout.dim) for message in batch]
+            items = [unpack(message, site.encoders.fingerprint, dim) for message in batch]
         vectors = np.stack([item.values for item in items if isinstance(item, Vector)]).astype(np.float32)
         queries = shorten(vectors)
         with timed.part("hnswlib: search"):
-            labels, _ = graph.knn_query(queries, options.ef, num_threads=options.threads)
+            labels, _ = graph.knn_query(queries, options.ef, num_threads=threads)
         with timed.part("whole vectors: score candidates"):
             _score(whole, labels % len(whole), vectors)
         with timed.part("whole vectors: cosines of the best"):
-            _compare(whole, labels[:, :best] % len(whole), vectors, cosines)
+            _compare(whole, labels[:, :best] % len(whole), vectors, index.cosines)
         with timed.part("hnswlib: add"):
             graph.add_items(queries, np.arange(label, label + len(queries)), num_threads=1)
         label += len(queries)
@@ -95,12 +112,12 @@ def decider_part(site: Site, rounds: int = 20) -> Mapping[str, Cost]:
     return clock.costs(rounds * BATCH)
 
 
-def store_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
+def store_parts(site: Site, rows: Rows, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
     """The costs of what the stage asks of Redis: recorded while it runs, then asked again by itself."""
-    recorded, skipped = _recorded(site, fill, messages, skip)
+    recorded, skipped = _recorded(site, rows, messages, skip)
     store = _store(site, "replayed")
     try:
-        fill.tell(store)
+        rows.tell(store)
         clock = Clock()
         for number, (name, arguments, named) in enumerate(recorded):
             timed = clock if number >= skipped else Clock()
@@ -111,13 +128,13 @@ def store_parts(site: Site, fill: Fill, messages: Sequence[Message], skip: int) 
         store.close()
 
 
-def _recorded(site: Site, fill: Fill, messages: Sequence[Message], skip: int) -> tuple[list[_CALL], int]:
+def _recorded(site: Site, rows: Rows, messages: Sequence[Message], skip: int) -> tuple[list[_CALL], int]:
     """Every call of a stage that works off the messages without a broker, and how many belong to the skipped ones."""
     store = _store(site, "recorded")
     recorder = _Recorder(store)
     snapshots = build_snapshots(site.settings, site.profile, site.encoders.layout.dim)
     stage = build_match_stage(site.settings, site.encoders, cast(ClusterStore, recorder), snapshots)
-    fill.tell(store)
+    rows.tell(store)
     try:
         stage.assigned(0, messages[-1].position.offset + 1)
         skipped = done = 0

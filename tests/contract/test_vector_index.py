@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -559,6 +560,19 @@ def test_what_a_large_index_finds_does_not_depend_on_batches() -> None:
         told = stream(GrowingIndex(LONG, 300, FEW), rows, batch, tells=tells)
         firsts = {number for number, _, _ in told}
         assert told == [one for one in one_by_one if one[0] in firsts]
+
+
+def test_threads_of_a_search_change_nothing_that_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hnsw_graph, "LARGE", 1500)
+    one, four = (replace(FEW, threads=threads) for threads in (1, 4))
+    assert [four.search_threads(elements) for elements in (1499, 1500)] == [1, 4]
+    rows = clustered(2000, 36)
+    indexes = [GrowingIndex(LONG, 300, options) for options in (one, four)]
+    for index in indexes:
+        fill(index, rows, batch=100)
+    told = [look(index, rows[::8], 10) for index in indexes]
+    assert told[0][0] == told[1][0]
+    assert np.array_equal(told[0][1], told[1][1])
 
 
 def test_a_spare_hit_is_out_of_the_same_candidates() -> None:
