@@ -37,15 +37,17 @@ def compared(a: Mapping[str, Any], b: Mapping[str, Any], *, force: bool = False)
             "--force shows it all the same"
         )
     rows = [_fact(name, a["environment"].get(name), b["environment"].get(name)) for name in _ENVIRONMENT]
-    rows += [row for pair in zip(a["steps"], b["steps"], strict=False) for row in _step(*pair)]
+    for one, other in zip(a["steps"], b["steps"], strict=False):
+        rows += _step(one, other, f"{one['intended_rate']:g}/s")
+    if a.get("operating") and b.get("operating"):
+        rows += _step(a["operating"], b["operating"], "operating point")
     rows.append(_ratio("F1", _f1(a), _f1(b)))
     rows += _costs(a["costs"], b["costs"])
     rows.append(_fact("faults", a["faults"], b["faults"]))
     return rows
 
 
-def _step(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
-    at = f"{a['intended_rate']:g}/s"
+def _step(a: Mapping[str, Any], b: Mapping[str, Any], at: str) -> list[Row]:
     latencies = [(of, name) for of in ("events", "vectors") for name in ("p50_ms", "p99_ms", "p999_ms")]
     return [
         _ratio(f"{at}: achieved", a["achieved_rate"], b["achieved_rate"]),

@@ -47,6 +47,11 @@ class Step:
     series: Series
 
 
+def highest(steps: Sequence[Step]) -> Step | None:
+    """The one of the highest rate that was not too much."""
+    return max((s for s in steps if not s.saturated), key=lambda s: s.intended_rate, default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """F1 under load: the clusters that the events tell of beside those that were planted."""
@@ -89,6 +94,8 @@ class Outcome:
     dead_letters: int
     quality: Quality | None
     """None where the service did not catch up, or nothing was planted."""
+    operating: Step | None = None
+    """At the operating share of the highest rate of a sweep that was kept up; None where there is none."""
     costs: Sequence[StepCost] = ()
     memory: Memory | None = None
     faults: Sequence[str] = field(default_factory=list)
@@ -97,7 +104,7 @@ class Outcome:
     @property
     def knee(self) -> Step | None:
         """The highest rate that was not too much."""
-        return max((s for s in self.steps if not s.saturated), key=lambda s: s.intended_rate, default=None)
+        return highest(self.steps)
 
     def summary(self) -> dict[str, Any]:
         """The last line of standard output."""
@@ -112,6 +119,8 @@ class Outcome:
             "event_p99_ms": shown.events.p99_ms,
             "vector_p99_ms": shown.vectors.p99_ms,
             "saturated_at": next((s.intended_rate for s in self.steps if s.saturated), None),
+            "operating_rate": None if self.operating is None else self.operating.intended_rate,
+            "operating_event_p99_ms": None if self.operating is None else self.operating.events.p99_ms,
             "f1": None if self.quality is None else self.quality.pairwise.f1,
             "f1_at_rest": None if self.quality is None or self.quality.at_rest is None else self.quality.at_rest.f1,
             "version_gaps": self.version_gaps,

@@ -19,7 +19,7 @@ from loadtest.environment import environment
 from loadtest.fleet import Fleet
 from loadtest.lag import LagWatch, Sample
 from loadtest.measure import step_of
-from loadtest.outcome import Memory, Outcome, Quality, Step
+from loadtest.outcome import Memory, Outcome, Quality, Step, highest
 from loadtest.reader import Told
 from loadtest.schedule import intended_seconds
 from loadtest.scrape import MemorySample, Scrape
@@ -60,9 +60,11 @@ def run(
         tester.fill()
         scrape.begin()
         steps = tester.steps()
+        operating = tester.operating(steps)
         costs = scrape.costs() if metrics else []
         told, letters = fleet.told()
-    quality = _quality(fleet, told, steps)
+    measured = steps if operating is None else [*steps, operating]
+    quality = _quality(fleet, told, measured)
     if at_rest and quality is not None:
         progress("the same messages at rest")
         authors = [Author(name, number, chosen, workload, profile) for number in range(workload.generators)]
@@ -81,9 +83,10 @@ def run(
         version_gaps=told.gaps,
         dead_letters=letters,
         quality=quality,
+        operating=operating,
         costs=costs,
         memory=_memory(scrape.memory),
-        faults=_faults(steps, told, letters, fleet.counts["poison"]),
+        faults=_faults(measured, told, letters, fleet.counts["poison"]),
     )
 
 
@@ -112,13 +115,17 @@ class _Tester:
         for number, phases in enumerate(self._workload.steps()):
             step = self._measure(phases, self._seed + number)
             done.append(step)
-            self._progress(
-                f"{step.intended_rate:g}/s intended, {step.achieved_rate:g}/s achieved; to the event p50 "
-                f"{step.events.p50_ms:g} ms, p99 {step.events.p99_ms:g} ms{'; too much: ' * bool(step.saturated)}{step.saturated}"
-            )
             if step.drained_seconds is None or (self._workload.sweep and step.saturated):
                 break
         return done
+
+    def operating(self, steps: Sequence[Step]) -> Step | None:
+        """The step at the operating share of what a sweep found; None where there is none, or the service still is busy."""
+        sweep, found = self._workload.sweep, highest(steps)
+        if sweep is None or sweep.operating_share is None or found is None or steps[-1].drained_seconds is None:
+            return None
+        phase = Phase(rate=round(sweep.operating_share * found.intended_rate, 1), seconds=sweep.seconds)
+        return self._measure([phase], self._seed + len(steps))
 
     def _measure(self, phases: Sequence[Phase], seed: int) -> Step:
         workload = self._workload
@@ -130,7 +137,7 @@ class _Tester:
         start_ns, sent = self._fleet.send(moments)
         drained = self._lag.drained(workload.drain_seconds, self._waiting)
         drained_ns = time.time_ns() if drained else None
-        return step_of(
+        step = step_of(
             phases,
             workload.warm_up_seconds,
             moments,
@@ -140,6 +147,11 @@ class _Tester:
             self._lag.samples[before:],
             drained_ns,
         )
+        self._progress(
+            f"{step.intended_rate:g}/s intended, {step.achieved_rate:g}/s achieved; to the event p50 "
+            f"{step.events.p50_ms:g} ms, p99 {step.events.p99_ms:g} ms{'; too much: ' * bool(step.saturated)}{step.saturated}"
+        )
+        return step
 
     def _waiting(self, sample: Sample) -> None:
         self._progress(f"waiting for the service: {sample.total} messages")

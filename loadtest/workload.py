@@ -29,6 +29,8 @@ class Sweep(Strict):
     factor: Annotated[float, Field(gt=1, le=10)] = 1.25
     steps: Annotated[int, Field(ge=1, le=100)] = 20
     seconds: Positive = 30
+    operating_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Then one more step, at this share of the highest rate that was kept up: what to expect where there is room to spare."""
 
 
 class Mix(Strict):

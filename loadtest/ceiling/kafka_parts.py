@@ -17,10 +17,13 @@ _TRANSACTIONS = {"transaction.timeout.ms": 10_000, "retry.backoff.ms": 5, "retry
 """As the service has them."""
 
 
-def acknowledged(site: Site, topic: str, outgoing: Sequence[Outgoing], count: int, skip: int) -> Cost:
-    """The cost of a message: take a batch, send one, wait for the broker, commit. As the encode stage delivers."""
+def acknowledged(site: Site, name: str, topic: str, outgoing: Sequence[Outgoing], count: int, skip: int) -> Cost:
+    """The cost of a message: take a batch, send one, wait for the broker, commit. As the encode stage delivers.
+
+    `name` is that of a group which has read nothing yet.
+    """
     producer = Producer({**DEFAULTS, **site.settings.kafka.producer_properties})
-    consumer = _consumer(site, topic, "acknowledged")
+    consumer = _consumer(site, topic, name)
 
     def deliver(messages: Sequence[Outgoing]) -> None:
         for message in messages:
@@ -31,12 +34,15 @@ def acknowledged(site: Site, topic: str, outgoing: Sequence[Outgoing], count: in
     return _timed(consumer, deliver, outgoing, count, skip)
 
 
-def transactional(site: Site, topic: str, outgoing: Sequence[Outgoing], count: int, skip: int) -> Cost:
-    """The cost of a message: take a batch, send what follows from it and its offsets in one transaction."""
-    own = {**_TRANSACTIONS, "transactional.id": site.named("bare")}
+def transactional(site: Site, name: str, topic: str, outgoing: Sequence[Outgoing], count: int, skip: int) -> Cost:
+    """The cost of a message: take a batch, send what follows from it and its offsets in one transaction.
+
+    `name` as above.
+    """
+    own = {**_TRANSACTIONS, "transactional.id": site.named(name)}
     producer = Producer({**DEFAULTS, **site.settings.kafka.producer_properties, "delivery.timeout.ms": 10_000, **own})
     producer.init_transactions(_PATIENCE_SECONDS)
-    consumer = _consumer(site, topic, "transactional")
+    consumer = _consumer(site, topic, name)
 
     def deliver(messages: Sequence[Outgoing]) -> None:
         producer.begin_transaction()

@@ -112,20 +112,26 @@ def decider_part(site: Site, rounds: int = 20) -> Mapping[str, Cost]:
     return clock.costs(rounds * BATCH)
 
 
-def store_parts(site: Site, rows: Rows, messages: Sequence[Message], skip: int) -> Mapping[str, Cost]:
-    """The costs of what the stage asks of Redis: recorded while it runs, then asked again by itself."""
-    recorded, skipped = _recorded(site, rows, messages, skip)
-    store = _store(site, "replayed")
-    try:
-        rows.tell(store)
-        clock = Clock()
-        for number, (name, arguments, named) in enumerate(recorded):
-            timed = clock if number >= skipped else Clock()
-            with timed.part(_SCRIPT if name == "apply" else _READS):
-                getattr(store, name)(*arguments, **named)
-        return clock.costs(len(messages) - skip)
-    finally:
-        store.close()
+class StoreCalls:
+    """What the stage asks of Redis: recorded while it runs over some messages, then asked again by itself."""
+
+    def __init__(self, site: Site, rows: Rows, messages: Sequence[Message], skip: int) -> None:
+        self._site, self._rows, self._counted = site, rows, len(messages) - skip
+        self._calls, self._skipped = _recorded(site, rows, messages, skip)
+
+    def parts(self, name: str) -> Mapping[str, Cost]:
+        """The costs, under a name that was not used yet."""
+        store = _store(self._site, name)
+        try:
+            self._rows.tell(store)
+            clock = Clock()
+            for number, (method, arguments, named) in enumerate(self._calls):
+                timed = clock if number >= self._skipped else Clock()
+                with timed.part(_SCRIPT if method == "apply" else _READS):
+                    getattr(store, method)(*arguments, **named)
+            return clock.costs(self._counted)
+        finally:
+            store.close()
 
 
 def _recorded(site: Site, rows: Rows, messages: Sequence[Message], skip: int) -> tuple[list[_CALL], int]:

@@ -7,8 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from loadtest.ceiling.clock import Cost, total
-from loadtest.ceiling.deployment import Size
-from loadtest.ceiling.measure import Ceiling
+from loadtest.ceiling.measure import Ceiling, Size
 
 TARGETS = {"encode": 0.85, "match": 0.75}
 """Efficiency: what the parts cost by themselves as a share of what the stage costs, by the wall."""
