@@ -23,7 +23,7 @@ from loadtest.outcome import Memory, Outcome, Quality, Step, highest
 from loadtest.reader import Told
 from loadtest.schedule import intended_seconds
 from loadtest.scrape import MemorySample, Scrape
-from loadtest.workload import Phase, Workload
+from loadtest.workload import Phase, Sweep, Workload
 
 Progress = Callable[[str], None]
 _FILL_RATE = 2_000.0
@@ -120,12 +120,9 @@ class _Tester:
         return done
 
     def operating(self, steps: Sequence[Step]) -> Step | None:
-        """The step at the operating share of what a sweep found; None where there is none, or the service still is busy."""
-        sweep, found = self._workload.sweep, highest(steps)
-        if sweep is None or sweep.operating_share is None or found is None or steps[-1].drained_seconds is None:
-            return None
-        phase = Phase(rate=round(sweep.operating_share * found.intended_rate, 1), seconds=sweep.seconds)
-        return self._measure([phase], self._seed + len(steps))
+        """The step at the operating point of a sweep; None where there is none."""
+        phase = operating_point(self._workload.sweep, steps)
+        return None if phase is None else self._measure([phase], self._seed + len(steps))
 
     def _measure(self, phases: Sequence[Phase], seed: int) -> Step:
         workload = self._workload
@@ -155,6 +152,14 @@ class _Tester:
 
     def _waiting(self, sample: Sample) -> None:
         self._progress(f"waiting for the service: {sample.total} messages")
+
+
+def operating_point(sweep: Sweep | None, steps: Sequence[Step]) -> Phase | None:
+    """What is sent behind the steps of a sweep; None where no rate was kept up, or the service still is busy."""
+    found = highest(steps)
+    if sweep is None or sweep.operating_share is None or found is None or steps[-1].drained_seconds is None:
+        return None
+    return Phase(rate=round(sweep.operating_share * found.intended_rate, 1), seconds=sweep.seconds)
 
 
 def _check_timestamps(settings: Settings, profile: Profile) -> None:

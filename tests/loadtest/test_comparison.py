@@ -35,6 +35,12 @@ def test_ratios_are_of_the_second_to_the_first() -> None:
     assert found["cores"] == "same"
 
 
+def test_operating_points_are_compared_where_both_have_one() -> None:
+    one, other = (report(operating=report(p99_ms)["steps"][0]) for p99_ms in (100, 120))
+    assert rows(one, other)["operating point: events p99_ms"] == "1.20"
+    assert "operating point: events p99_ms" not in rows(one, report())
+
+
 def test_another_machine_shows() -> None:
     assert rows(report(), report(environment={"cores": 8}))["cores"] == "different"
 

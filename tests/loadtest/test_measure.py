@@ -1,5 +1,7 @@
 """From arrivals to figures: what is cut, when a rate is too much, and when a run does not count."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -12,8 +14,9 @@ from loadtest.latency import measured
 from loadtest.measure import step_of
 from loadtest.outcome import Step
 from loadtest.reader import Arrivals
+from loadtest.run import operating_point
 from loadtest.schedule import intended_seconds
-from loadtest.workload import Phase
+from loadtest.workload import Phase, Sweep
 
 START_MS = 1_760_000_000_000
 START_NS = START_MS * 1_000_000
@@ -65,6 +68,16 @@ def test_a_growing_lag_is_what_was_not_achieved() -> None:
 
 def test_a_latency_that_runs_away_is_too_much() -> None:
     assert "p99 went from" in step(np.arange(2000) * 2_000).saturated
+
+
+def test_the_operating_point_is_a_share_of_the_highest_rate_that_was_kept_up() -> None:
+    sweep = Sweep(start=50, factor=2, steps=3, seconds=20, operating_share=0.7)
+    slow, kept_up, too_much = replace(step(), intended_rate=50.0), step(), step(lag_per_second=20)
+    assert operating_point(sweep, [slow, kept_up, too_much]) == Phase(rate=70, seconds=20)
+    assert operating_point(sweep, [too_much]) is None
+    assert operating_point(sweep, [kept_up, replace(too_much, drained_seconds=None)]) is None, "it still is busy"
+    assert operating_point(sweep.model_copy(update={"operating_share": None}), [kept_up]) is None
+    assert operating_point(None, [kept_up]) is None
 
 
 def test_a_generator_that_is_late_makes_the_run_invalid() -> None:
