@@ -55,7 +55,7 @@ class Deployment:
 
 
 class EncodeRounds:
-    """Of a deployment; those of several take turns. `sample` records of each count."""
+    """What the encode stage costs at a deployment, round by round; of a round so many records count as `sample` says."""
 
     def __init__(self, deployment: Deployment, sample: int) -> None:
         self._deployment, self._sample = deployment, sample
@@ -77,7 +77,7 @@ class EncodeRounds:
 
 
 class MatchRounds:
-    """Of a deployment whose encode stage brought vectors for all of them; those of several take turns."""
+    """The same of the match stage, after all rounds of the encode stage: they brought the vectors."""
 
     def __init__(self, deployment: Deployment, sample: int) -> None:
         self._deployment, self._sample = deployment, sample
