@@ -44,6 +44,21 @@ _READ_AT_ONCE = 8
 """Records of what lies beside: each brings its cluster and all its edges, and the budget may end at any."""
 
 
+class _Unused(dict[str, bool]):
+    """Whether the store never knew a cluster id; it is asked where that was not told.
+
+    No part of the book, for a ring of book and register would keep all that was read until the garbage collector comes.
+    """
+
+    def __init__(self, read: Read) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, cluster_id: str) -> bool:
+        self[cluster_id] = cluster_id in self._read([], [cluster_id]).free
+        return self[cluster_id]
+
+
 class Book:
     """A working copy of a neighbourhood, changed row by row; `update` tells what to write.
 
@@ -63,11 +78,11 @@ class Book:
         self._records: dict[str, RecordState | None] = {}
         self._members: dict[str, Member] = {}
         self._whole: set[str] = set()
-        self._unused: dict[str, bool] = {}
+        self._unused = _Unused(read)
         self._erased: dict[str, Position] = {}
         self._evidence = EvidenceGraph()
         self._words = Words()
-        self._register = Register(mint, keep, self._is_unused)
+        self._register = Register(mint, keep, self._unused.__getitem__)
         self._redo = RedoQueue(state.redo)
         self._asked: dict[Pair, Evidence | None] = {}
         self._take_in(state)
@@ -324,8 +339,3 @@ class Book:
         self._evidence.load(state.edges)
         self._words.load(state.verdicts)
         self._whole.update(state.edges)
-
-    def _is_unused(self, cluster_id: str) -> bool:
-        if cluster_id not in self._unused:
-            self._unused[cluster_id] = cluster_id in self._read([], [cluster_id]).free
-        return self._unused[cluster_id]
