@@ -31,6 +31,8 @@ from consumer.errors import BrokerError
 from consumer.records import Message, Position
 
 _LINGER_SECONDS: Final = 0.002
+_PACE_SECONDS: Final = 0.025
+"""Between two batches that are not full: each costs the broker, the store and us a share of its own (docs/performance.md)."""
 _HEED_SECONDS: Final = 0.1
 _log = structlog.get_logger(__name__)
 _client_log = logging.getLogger("librdkafka")
@@ -69,6 +71,8 @@ class KafkaSource:
         self._progress = Progress(self._held, self._troubles)
         # Taken from librdkafka and not yet returned: a poll that raises leaves them to the next one.
         self._ready: list[Message] = []
+        self._returned = 0.0
+        """When the last batch was."""
         self._topics_found = False
         self._closed = False
         self._config = consumer_config(properties, group)
@@ -79,6 +83,7 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Message]:
         """Wait up to `timeout_seconds` for a first message, then take what is there, `max_records` at most.
 
+        Soon after the last batch, what else comes is awaited, too: a message that comes alone waits for nobody.
         Raises BrokerError when a topic is missing or access is refused, and whatever the callbacks raise. A broker
         that is away is not an error here: librdkafka reconnects, and polls stay empty until then.
         """
@@ -97,9 +102,12 @@ class KafkaSource:
             if remaining <= 0:
                 break
         if 0 < len(self._ready) < max_records:
-            self._take(max_records - len(self._ready), _LINGER_SECONDS)
+            pause = self._returned + _PACE_SECONDS - time.monotonic()
+            self._take(max_records - len(self._ready), max(_LINGER_SECONDS, pause))
         ready = self._ready[:max_records]
         del self._ready[:max_records]
+        if ready:
+            self._returned = time.monotonic()
         return ready
 
     def commit(self, positions: Sequence[Position]) -> None:
