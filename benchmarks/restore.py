@@ -87,7 +87,7 @@ def build(settings: Settings, folder: Path, count: int) -> dict[str, object]:
     kept = folder / "index"
     kept.mkdir(parents=True)
     began = time.perf_counter()
-    index.save(kept)
+    index.save(kept).finish()
     figures: dict[str, object] = {
         "records": count,
         "dim": encoders.layout.dim,

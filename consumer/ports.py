@@ -195,6 +195,21 @@ class Hits:
         return both.take(np.argsort(-scores, kind="stable")[:k].tolist())
 
 
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What is left to do of writing an index as it is now. Dropped, it is given up."""
+
+    frozen: Sequence[Callable[[], None]] = ()
+    """Before the index changes, or in a copy of the process, where memory stays as it is."""
+    beside: Sequence[Callable[[], None]] = ()
+    """While the index changes, on any thread. Raise OSError."""
+
+    def finish(self) -> None:
+        """Do it all, before the index changes."""
+        for call in (*self.frozen, *self.beside):
+            call()
+
+
 class VectorIndex(Protocol):
     """The vectors of one scope, searched by inner product. Ids are unique; rows are what `Vector.values` holds.
 
@@ -226,8 +241,8 @@ class VectorIndex(Protocol):
     def newest(self, count: int) -> Floats:
         """The vectors that came last, no more than `count`, float32 [n, dim]."""
 
-    def save(self, directory: Path) -> None:
-        """Write everything into an existing empty directory."""
+    def save(self, directory: Path) -> Saving:
+        """Begin to write everything into an existing empty directory. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.hnsw_index import HnswIndex
 from consumer.adapters.projection import ROWS_PER_AXIS, Projection
-from consumer.ports import Cosines, Hits, whole
+from consumer.ports import Cosines, Hits, Saving, whole
 from consumer.records import Floats
 
 _CHUNK = 4096
@@ -79,21 +79,23 @@ class GrowingIndex:
             graph.settle()
         return graph
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: Path) -> Saving:
         told: dict[str, Any] = {"block": self._block}
+        saving = Saving()
         if isinstance(self._inner, HnswIndex):
-            told["graph"] = self._inner.save(directory)
+            told["graph"], saving = self._inner.save(directory)
         else:
             told["ids"] = self._inner.ids
             vectors, told["masks"] = self._inner.vectors(self._inner.ids)
             np.save(directory / _VECTORS, vectors.astype(np.float16))
         (directory / _ROWS).write_bytes(orjson.dumps(told))
+        return saving
 
     @classmethod
     def load(
         cls, directory: Path, dim: int, exact_below: int, options: HnswOptions, folder: Path | None = None
     ) -> "GrowingIndex":
-        """Read what `save` wrote. Raises OSError, ValueError, KeyError, TypeError or RuntimeError for anything else."""
+        """Read what was saved. Raises OSError, ValueError, KeyError, TypeError or RuntimeError for anything else."""
         index = cls(dim, exact_below, options, folder)
         told = orjson.loads((directory / _ROWS).read_bytes())
         if not isinstance(told, dict):

@@ -3,6 +3,8 @@
 hnswlib needs no lock of Python's, so a change goes on beside whatever else is done, until somebody needs the graph.
 """
 
+import errno
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,9 +104,11 @@ class HnswGraph:
             return np.pad(fewer, ((0, 0), (0, k - fewer.shape[1])), constant_values=-1)
 
     def save(self, path: Path) -> None:
-        """Write it into a file."""
+        """Write it into a file. Raises OSError when that has no room."""
         self.wait()
         self._graph.save_index(str(path))
+        if path.stat().st_size != self._graph.index_file_size():  # hnswlib does not look
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     @classmethod
     def load(cls, path: Path, dim: int, options: HnswOptions, alive: int) -> "HnswGraph":

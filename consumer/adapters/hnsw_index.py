@@ -9,6 +9,7 @@ were batched; but for a search that is repeated after the last of its block, whi
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from consumer.adapters.hnsw_graph import Change, HnswGraph, HnswOptions
 from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import RowFile
 from consumer.layout import DECIMALS
-from consumer.ports import Cosines, Hits, whole
+from consumer.ports import Cosines, Hits, Saving, whole
 from consumer.records import Floats, Integers
 
 _AT_ONCE = 32
@@ -160,21 +161,22 @@ class HnswIndex:
 
     # files
 
-    def save(self, directory: Path) -> dict[str, Any]:
-        """Write everything into an existing directory; what `load` has to be told besides."""
+    def save(self, directory: Path) -> tuple[dict[str, Any], Saving]:
+        """Begin to write everything into an existing directory; what `load` has to be told besides, and what is left to do."""
         if self._gone or self._leaving:  # no number of an erased record may stay, not even a shortened one
             self.settle()
-        self._graph.save(directory / _GRAPH)
+        self._graph.wait()
         if self._projection.axes is not None:
             np.save(directory / _AXES, self._projection.axes)
-        rows = self._rows.save(directory)
-        return {"alive": len(self._graph), "before": self._before.ids, "new": self._new.ids, "rows": rows}
+        rows, beside = self._rows.save(directory)
+        told = {"alive": len(self._graph), "before": self._before.ids, "new": self._new.ids, "rows": rows}
+        return told, Saving([partial(self._graph.save, directory / _GRAPH)], beside)
 
     @classmethod
     def load(
         cls, directory: Path, dim: int, options: HnswOptions, told: dict[str, Any], folder: Path | None
     ) -> "HnswIndex":
-        """Read what `save` wrote. Raises OSError, ValueError, KeyError, TypeError or RuntimeError for anything else."""
+        """Read what was saved. Raises OSError, ValueError, KeyError, TypeError or RuntimeError for anything else."""
         axes = None
         if (directory / _AXES).exists():
             with (directory / _AXES).open("rb") as file:  # `np.load` would guess what else the file may be

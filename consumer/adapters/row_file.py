@@ -12,7 +12,7 @@ import sys
 import tempfile
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,42 @@ def as_floats(halves: Halves) -> Floats:
     return np.multiply(floats, _BIAS, out=floats)
 
 
+class _Copy:
+    """Rows on their way into a file, as they were when that began.
+
+    What changes is noted before it does, and put back behind the rest: so nobody waits for the other.
+    """
+
+    def __init__(self, rows: npt.NDArray[Any], path: Path) -> None:
+        self._rows, self._path = rows, path
+        self._before: dict[int, bytes] = {}
+        self._done = False
+
+    def note(self, slots: Sequence[int]) -> None:
+        """These are about to change."""
+        if not self._done:
+            for slot in slots:
+                if slot < len(self._rows) and slot not in self._before:
+                    self._before[slot] = self._rows[slot].tobytes()
+
+    def write(self) -> None:
+        """On any thread. Raises OSError."""
+        with self._path.open("wb") as file:
+            self._rows.tofile(file)
+            before = list(self._before.items())  # at once, for another thread notes
+            self._done = True
+            for slot, row in before:
+                file.seek(slot * len(row))
+                file.write(row)
+        self._before.clear()
+
+
 class _Mapped:
     """An array in a file without a name."""
 
     def __init__(self, dtype: npt.DTypeLike, shape: tuple[int, ...], folder: Path | None) -> None:
         self._dtype, self._shape, self._folder = np.dtype(dtype), shape, folder
+        self._copies: weakref.WeakSet[_Copy] = weakref.WeakSet()
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # open as long as the index is
         weakref.finalize(self, self._file.close)
         self.grow(_SLACK)
@@ -74,8 +105,17 @@ class _Mapped:
         mapped = np.memmap(self._file, self._dtype, "r+", shape=(length, *self._shape))
         self.rows: npt.NDArray[Any] = mapped.view(np.ndarray)
 
-    def save(self, path: Path, length: int) -> None:
-        self.rows[:length].tofile(path)
+    def put(self, slots: Sequence[int], rows: npt.ArrayLike) -> None:
+        """Change some rows."""
+        for copy in self._copies:
+            copy.note(slots)
+        self.rows[slots] = rows
+
+    def save(self, path: Path, length: int) -> Callable[[], None]:
+        """Write the first rows as they are now, once it is called."""
+        copy = _Copy(self.rows[:length], path)
+        self._copies.add(copy)
+        return copy.write
 
     def load(self, path: Path, length: int) -> None:
         """Raises ValueError when the file has another length."""
@@ -128,8 +168,8 @@ class RowFile:
                 self._long[slot] = record_id
             facts.append((self._next_age, mask, len(encoded), encoded[:_ID_BYTES]))
             self._next_age += 1
-        self._vectors.rows[slots] = vectors
-        self._facts.rows[slots] = np.asarray(facts, self._facts.rows.dtype)
+        self._vectors.put(slots, vectors)
+        self._facts.put(slots, np.asarray(facts, self._facts.rows.dtype))
         for slot, record_id in zip(slots, ids, strict=True):
             self._table.enter(record_id, slot)
         self._count += len(ids)
@@ -150,8 +190,8 @@ class RowFile:
         if slot is not None:
             self._count -= 1
             self._long.pop(slot, None)
-            self._vectors.rows[slot] = 0
-            self._facts.rows[slot] = np.zeros((), self._facts.rows.dtype)
+            self._vectors.put([slot], 0)
+            self._facts.put([slot], np.zeros((), self._facts.rows.dtype))
         return slot
 
     def release(self, slots: Sequence[int]) -> None:
@@ -180,15 +220,16 @@ class RowFile:
         ]
         return ids, facts["mask"].tolist()
 
-    def save(self, directory: Path) -> dict[str, object]:
-        """Write the rows into a folder; what `load` has to be told besides."""
-        self._vectors.save(directory / _VECTORS, self._used)
-        self._facts.save(directory / _FACTS, self._used)
-        return {"used": self._used, "free": list(self._free), "long": {str(s): i for s, i in self._long.items()}}
+    def save(self, directory: Path) -> tuple[dict[str, object], list[Callable[[], None]]]:
+        """What `load` has to be told, and what writes the rows into a folder as they are now, on any thread."""
+        files = ((self._vectors, _VECTORS), (self._facts, _FACTS))
+        writes = [mapped.save(directory / name, self._used) for mapped, name in files]
+        long = {str(slot): record_id for slot, record_id in self._long.items()}
+        return {"used": self._used, "free": list(self._free), "long": long}, writes
 
     @classmethod
     def load(cls, dim: int, folder: Path | None, directory: Path, told: Mapping[str, Any]) -> "RowFile":
-        """Read what `save` wrote. Raises OSError, ValueError, KeyError or TypeError for anything else."""
+        """Read what was saved. Raises OSError, ValueError, KeyError or TypeError for anything else."""
         rows = cls(dim, folder)
         rows._used = told["used"]
         rows._vectors.load(directory / _VECTORS, rows._used)

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from consumer.adapters.forked import Forked
 from consumer.errors import SnapshotError
 from consumer.metrics import METRICS
 from consumer.ports import Snapshot, VectorIndex
@@ -45,7 +46,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The index files of a snapshot, written but not yet sealed by a manifest."""
+    """The index files of a snapshot, under way and not yet sealed by a manifest. Dropped, it is given up."""
 
     folder: Path
     partition: int
@@ -53,6 +54,8 @@ class Staged:
     offset: int
     scopes: Mapping[str, tuple[str, int]]
     """Scope → its folder and the last offset applied to the store."""
+    rest: Sequence[Callable[[], None]]
+    """What is still being written, or is yet to be."""
 
 
 class Failures:
@@ -97,17 +100,23 @@ class SnapshotFiles:
         offset: int,
         scopes: Mapping[str, tuple[VectorIndex, int]],
     ) -> Staged:
-        """Write the indexes into an existing empty folder, to the page cache and no further. Raises OSError."""
+        """Begin to write the indexes into an existing empty folder; they may change once this returns. Raises OSError."""
+        savings = []
         for n, (index, _) in enumerate(scopes.values()):
             (folder / str(n)).mkdir()
-            index.save(folder / str(n))
+            savings.append(index.save(folder / str(n)))
             self.beat()
+        rest = [call for saving in savings for call in saving.beside]
+        if frozen := [call for saving in savings for call in saving.frozen]:
+            rest.insert(0, Forked(frozen).wait)
         named = {scope: (str(n), applied) for n, (scope, (_, applied)) in enumerate(scopes.items())}
-        return Staged(folder, partition, fingerprint, offset, named)
+        return Staged(folder, partition, fingerprint, offset, named, rest)
 
     def seal(self, staged: Staged) -> list[str]:
-        """Add the manifest and bring all to the disk; the names of the other files. Raises OSError."""
+        """Write the rest, add the manifest and bring all to the disk; the names of the other files. Raises OSError."""
         folder = staged.folder
+        for call in staged.rest:
+            call()
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {str(path.relative_to(folder)): [path.stat().st_size, _digest(path)] for path in paths}
         manifest = {

@@ -45,7 +45,7 @@ class SavedIndex:
         """Written into the folder of the site."""
         folder = site.folder / "index"
         folder.mkdir()
-        fill.index.save(folder)
+        fill.index.save(folder).finish()
         layout, fusion = site.encoders.layout, build_fusion(site.settings, site.encoders)
         whitening = renewed(Whitening(), fill.index, layout.spans(fusion.whitened))
         return cls(folder, len(fill.index), fill.options, partial(layout.cosines, whitening=whitening))

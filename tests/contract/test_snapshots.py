@@ -20,6 +20,7 @@ from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.adapters.object_snapshots import ObjectSnapshots
 from consumer.adapters.snapshot_files import MANIFEST
 from consumer.metrics import METRICS
+from consumer.ports import Saving
 from tests.factories import unit_rows
 from tests.snapshot_places import (
     APPLIED,
@@ -357,7 +358,7 @@ def test_where_it_cannot_write_it_says_so_and_the_stream_goes_on(tmp_path: Path,
 class _Full(GrowingIndex):
     """An index for which the disk has no room."""
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: Path) -> Saving:
         super().save(directory)
         raise OSError(28, "No space left on device")
 

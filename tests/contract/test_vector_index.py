@@ -3,6 +3,8 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
@@ -24,7 +26,7 @@ from consumer.adapters.projection import Projection
 from consumer.adapters.row_file import RowFile, as_floats, id_bytes
 from consumer.errors import SettingsError
 from consumer.layout import DECIMALS
-from consumer.ports import Cosines, Hits, whole
+from consumer.ports import Cosines, Hits, Saving, whole
 from consumer.records import Floats
 from tests.factories import unit_rows
 
@@ -355,7 +357,7 @@ def test_promotion_loses_nothing() -> None:
 
 def reloaded(index: GrowingIndex, folder: Path, exact_below: int) -> GrowingIndex:
     folder.mkdir()
-    index.save(folder)
+    index.save(folder).finish()
     return GrowingIndex.load(folder, DIM, exact_below, OPTIONS)
 
 
@@ -394,13 +396,43 @@ def test_what_is_not_a_saved_index_is_refused(tmp_path: Path, exact_below: int) 
         for content in (None, b"", b"PK\x03\x04", b"[]", b"{}"):
             folder = tmp_path / f"{name}-{content!r}"
             folder.mkdir()
-            index.save(folder)
+            index.save(folder).finish()
             if content is None:
                 (folder / name).unlink()
             else:
                 (folder / name).write_bytes(content)
             with pytest.raises((OSError, ValueError, KeyError, RuntimeError)):
                 GrowingIndex.load(folder, DIM, exact_below, OPTIONS)
+
+
+def test_rows_that_change_while_they_are_written_are_written_as_they_were(tmp_path: Path) -> None:
+    rows = RowFile(256)
+    vectors = unit_rows(20_000, 256, 30)
+    rows.add(names(0, 20_000), vectors, [1] * 20_000)
+    told, writes = rows.save(tmp_path)
+    with ThreadPoolExecutor(1) as thread:
+        written = [thread.submit(write) for write in writes]
+        for n in range(0, 20_000, 2):  # while it is written, and behind that
+            slot = rows.remove(f"r{n}")
+            assert slot is not None
+            rows.release([slot])
+            rows.add([f"new{n}"], vectors[:1], [2])
+        for one in written:
+            one.result()
+    again = RowFile.load(256, None, tmp_path, told)
+    slots = np.asarray(again.slots())
+    ids, masks = again.named(slots[None])
+    assert (ids, masks) == ([names(0, 20_000)], [[1] * 20_000])
+    assert np.array_equal(again.vectors(slots), vectors.astype(np.float16).astype(np.float32))
+    assert len(rows) == 20_000
+
+
+def test_a_graph_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    index = GrowingIndex(DIM, 0, OPTIONS)
+    fill(index, unit_rows(400, DIM, 31))
+    monkeypatch.setattr(hnsw_graph.hnswlib.Index, "index_file_size", lambda _: 1 << 40)
+    with pytest.raises(OSError, match="No space left"):
+        index.save(tmp_path).finish()
 
 
 # Random lives.
@@ -410,7 +442,8 @@ class LifeOfAnIndex(RuleBasedStateMachine):
     """Adds, replacements, removals and reloads in any order, compared with the model after each."""
 
     index: Searchable
-    folder: Path
+    saved: tuple[TemporaryDirectory[str], Saving, Model] | None = None
+    """A folder, what is left to do there, and what should be in it."""
 
     @initialize(which=st.sampled_from(sorted(MAKERS)))
     def make(self, which: str) -> None:
@@ -441,26 +474,52 @@ class LifeOfAnIndex(RuleBasedStateMachine):
         assert isinstance(self.index, GrowingIndex | HnswIndex)
         self.index.last_search()  # and yet others follow, as after a failure of the store
 
+    @precondition(lambda self: isinstance(self.index, GrowingIndex) and self.saved is None)
+    @rule()
+    def begin_to_save(self) -> None:
+        assert isinstance(self.index, GrowingIndex)
+        folder = TemporaryDirectory()
+        saving = self.index.save(Path(folder.name))
+        for call in saving.frozen:
+            call()
+        self.saved = (folder, saving, deepcopy(self.model))
+
+    @precondition(lambda self: self.saved is not None)
+    @rule()
+    def what_came_since_is_not_in_it(self) -> None:
+        assert self.saved is not None
+        (folder, saving, model), self.saved = self.saved, None
+        for call in saving.beside:
+            call()
+        with folder:
+            self._compare(GrowingIndex.load(Path(folder.name), DIM, 6, OPTIONS), model)
+
     @precondition(lambda self: isinstance(self.index, GrowingIndex))
     @rule()
     def reload(self) -> None:
         assert isinstance(self.index, GrowingIndex)
         with TemporaryDirectory() as folder:
-            self.index.save(Path(folder))
+            self.index.save(Path(folder)).finish()
             self.index = GrowingIndex.load(Path(folder), DIM, 6, OPTIONS)
 
     @invariant()
     def the_same_as_the_model(self) -> None:
-        if not hasattr(self, "model"):
-            return
-        ids = list(self.model.rows)
-        assert len(self.index) == len(ids)
-        assert {f"r{n}" for n in range(16) if f"r{n}" in self.index} == set(ids)
-        vectors, masks = self.index.vectors(ids)
-        assert list(masks) == [mask for _, mask in self.model.rows.values()]
+        if hasattr(self, "model"):
+            self._compare(self.index, self.model)
+
+    def teardown(self) -> None:
+        if self.saved is not None:
+            self.saved[0].cleanup()
+
+    def _compare(self, index: Searchable, model: Model) -> None:
+        ids = list(model.rows)
+        assert len(index) == len(ids)
+        assert {f"r{n}" for n in range(16) if f"r{n}" in index} == set(ids)
+        vectors, masks = index.vectors(ids)
+        assert list(masks) == [mask for _, mask in model.rows.values()]
         if ids:
-            assert np.array_equal(vectors, np.stack([v for v, _ in self.model.rows.values()]))
-        check(self.index, self.model, unit_rows(2, DIM, 1000 + self.seed), 20, 1)
+            assert np.array_equal(vectors, np.stack([v for v, _ in model.rows.values()]))
+        check(index, model, unit_rows(2, DIM, 1000 + self.seed), 20, 1)
 
 
 TestLifeOfAnIndex = LifeOfAnIndex.TestCase
@@ -474,7 +533,7 @@ def test_a_saved_graph_holds_nothing_of_what_was_removed(tmp_path: Path) -> None
     for block in (0, 1):  # exact no more, then in the graph
         index.turn_to(block)
     index.remove(["r3", "r17", "r40"])
-    index.save(tmp_path)
+    index.save(tmp_path).finish()
     saved = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert rows[4].tobytes() in saved["graph.bin"]
     assert id_bytes("r4") in saved["facts.bin"], "where an erased id is looked for"

@@ -150,7 +150,7 @@ def test_no_file_of_an_index_has_the_numbers_or_the_id_of_what_was_erased(
             index.remove([f"record-{n:02d}"])
         (there.add if add else there.discard)(n)
     with tempfile.TemporaryDirectory() as folder:
-        index.save(Path(folder))
+        index.save(Path(folder)).finish()
         for n in range(31):
             halves, floats = rows[n].astype("<f2"), rows[n].astype("<f4")
             # a part of it would do harm too

@@ -1,0 +1,109 @@
+"""Calls in a copy of the process."""
+
+import errno
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from consumer.adapters import forked
+from consumer.adapters.forked import Forked
+
+
+def failing(error: BaseException) -> Callable[[], None]:
+    def call() -> None:
+        raise error
+
+    return call
+
+
+def gone(pid: int | None) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_a_call_sees_everything_as_it_was(tmp_path: Path) -> None:
+    said, go = ["before"], tmp_path / "go"
+
+    def write() -> None:
+        while not go.exists():
+            time.sleep(0.01)
+        (tmp_path / "said").write_text(said[0], encoding="utf-8")
+
+    running = Forked([write])
+    said[0] = "after"
+    go.touch()
+    running.wait()
+    assert (tmp_path / "said").read_text(encoding="utf-8") == "before"
+    assert said == ["after"]
+    assert gone(running._pid)
+
+
+def test_all_is_done_in_order(tmp_path: Path) -> None:
+    Forked([(tmp_path / "folder").mkdir, (tmp_path / "folder" / "file").touch]).wait()
+    assert (tmp_path / "folder" / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "full"), "No space left on device"),
+        (OSError("of no number"), "ended with 255"),
+        (ValueError("a defect"), "ended with 255"),
+        (SystemExit(0), "ended with 255"),
+    ],
+)
+def test_what_fails_there_is_known_here(error: BaseException, said: str) -> None:
+    running = Forked([failing(error)])
+    with pytest.raises(OSError, match=said):
+        running.wait()
+
+
+def test_one_that_was_killed_has_failed() -> None:
+    running = Forked([lambda: os.kill(os.getpid(), 9)])
+    with pytest.raises(OSError, match="ended with -9"):
+        running.wait()
+
+
+def test_dropped_it_ends() -> None:
+    running = Forked([threading.Event().wait])  # type: ignore[list-item]  # for ever
+    pid = running._pid
+    assert not gone(pid)
+    del running
+    assert gone(pid)
+
+
+def test_one_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forked, "_LONGEST_SECONDS", 0.1)
+    running = Forked([threading.Event().wait])  # type: ignore[list-item]
+    with pytest.raises(OSError, match="was not done"):
+        running.wait()
+    assert gone(running._pid)
+
+
+def test_no_port_is_held_by_the_copy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        running = Forked([lambda: time.sleep(30)])
+        time.sleep(0.5)
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+    del running
+
+
+def test_where_no_copy_can_be_made_the_calls_are_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refused)
+    made: list[int] = []
+    with capture_logs() as logs:
+        Forked([lambda: made.append(os.getpid())]).wait()
+        with pytest.raises(OSError, match="full"):
+            Forked([failing(OSError(errno.ENOSPC, "full"))])
+    assert made == [os.getpid()]
+    assert "Resource temporarily unavailable" in str(logs[0])
