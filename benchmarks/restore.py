@@ -104,16 +104,16 @@ def measure(settings: Settings, folder: Path, rounds: int) -> dict[str, object]:
     figures = orjson.loads((folder / "replay.json").read_bytes())
     snapshots = _snapshots(settings, folder, figures["dim"])
     index = GrowingIndex.load(folder / "index", figures["dim"], settings.index.exact_below, HnswOptions(), folder)
-    began, busy = time.perf_counter(), time.process_time()
+    began, busy = time.perf_counter(), _processor()
     staged = snapshots.stage(0, _MODELS, figures["records"], {"default": (index, figures["records"] - 1)})
     if staged is None:
         raise SystemExit("no snapshot could be written; the log says why")
     figures["stage_seconds"] = round(time.perf_counter() - began, 2)
-    figures["stage_processor_seconds"] = round(time.process_time() - busy, 2)
-    began, busy = time.perf_counter(), time.process_time()
+    figures["stage_processor_seconds"] = round(_processor() - busy, 2)
+    began, busy = time.perf_counter(), _processor()
     snapshots.publish(staged)
     figures["publish_seconds"] = round(time.perf_counter() - began, 2)
-    figures["publish_processor_seconds"] = round(time.process_time() - busy, 2)
+    figures["publish_processor_seconds"] = round(_processor() - busy, 2)
     files = [path for path in (folder / "state").rglob("*") if path.is_file()]
     figures["snapshot_mib"] = round(sum(path.stat().st_size for path in files) / 2**20)
     del index
@@ -163,6 +163,11 @@ def _snapshots(settings: Settings, folder: Path, dim: int) -> DiskSnapshots:
         max_age_seconds=7 * 86_400,
     )
     return DiskSnapshots(folder / "state", files)
+
+
+def _processor() -> float:
+    """Seconds of it, those of processes that ended with it."""
+    return sum(os.times()[:4])
 
 
 def _drop_from_cache(files: Sequence[Path]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+import hnswlib
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -430,7 +431,7 @@ def test_rows_that_change_while_they_are_written_are_written_as_they_were(tmp_pa
 def test_a_graph_that_finds_no_room_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     index = GrowingIndex(DIM, 0, OPTIONS)
     fill(index, unit_rows(400, DIM, 31))
-    monkeypatch.setattr(hnsw_graph.hnswlib.Index, "index_file_size", lambda _: 1 << 40)
+    monkeypatch.setattr(hnswlib.Index, "index_file_size", lambda _: 1 << 40)
     with pytest.raises(OSError, match="No space left"):
         index.save(tmp_path).finish()
 
