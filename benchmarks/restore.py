@@ -68,22 +68,25 @@ def build(settings: Settings, folder: Path, count: int) -> dict[str, object]:
     """Replay `count` signups into a new index, and keep it in `folder/index`."""
     encoders = wiring.build_encoders(settings, load_profile(settings.profile))
     index = new_index(settings, encoders.layout.dim)()
-    seconds = processor = last = 0.0
+    seconds = processor = 0.0
     done = 0
-    for batch in _batches(encoders, count):
+    source = _batches(encoders, count)
+    # many at a time, for the graph goes on changing behind a batch, and encoding is not counted
+    while batches := list(islice(source, 100)):
         began, busy = time.perf_counter(), time.process_time()
-        rows = [Row(unpack(m, encoders.fingerprint, encoders.layout.dim), m.position) for m in batch]
-        bring_up_to_date(index, rows)
-        seconds += time.perf_counter() - began
+        for batch in batches:
+            rows = [Row(unpack(m, encoders.fingerprint, encoders.layout.dim), m.position) for m in batch]
+            bring_up_to_date(index, rows)
+        took = time.perf_counter() - began
+        seconds += took
         processor += time.process_time() - busy
-        done += len(batch)
-        if done % (100 * BATCH) < BATCH:
-            print(
-                f"{done} in {seconds:.0f} s ({processor:.0f} of processor), {100 * BATCH / (seconds - last):.0f}/s of late",
-                file=sys.stderr,
-                flush=True,
-            )
-            last = seconds
+        new = sum(map(len, batches))
+        done += new
+        print(
+            f"{done} in {seconds:.0f} s ({processor:.0f} of processor), {new / took:.0f}/s of late",
+            file=sys.stderr,
+            flush=True,
+        )
     kept = folder / "index"
     kept.mkdir(parents=True)
     began = time.perf_counter()

@@ -355,20 +355,31 @@ def test_where_it_cannot_write_it_says_so_and_the_stream_goes_on(tmp_path: Path,
     assert place.store().load(3, MODELS, APPLIED) is None
 
 
+def _no_room() -> None:
+    raise OSError(28, "No space left on device")
+
+
 class _Full(GrowingIndex):
     """An index for which the disk has no room."""
 
+    def __init__(self, when: str) -> None:
+        super().__init__(DIM, 100, OPTIONS)
+        self._when = when
+
     def save(self, directory: Path) -> Saving:
         super().save(directory)
-        raise OSError(28, "No space left on device")
+        if self._when == "at once":
+            _no_room()
+        return Saving(frozen=[_no_room]) if self._when == "in the copy" else Saving(beside=[_no_room])
 
 
+@pytest.mark.parametrize("when", ["at once", "in the copy", "beside the stream"])
 def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(
-    snapshots: Store, place: Place, tmp_path: Path
+    snapshots: Store, place: Place, tmp_path: Path, when: str
 ) -> None:
     snapshots.save(3, MODELS, 42, scopes())
     with capture_logs() as logs:
-        snapshots.save(3, MODELS, 50, {"de": (_Full(DIM, 100, OPTIONS), 49)})
+        snapshots.save(3, MODELS, 50, {"de": (_Full(when), 49)})
     assert "No space left on device" in str(logs)
     assert list(snapshots.unsaved()) == [3]
     assert place.kept() == [42]
