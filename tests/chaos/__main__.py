@@ -25,13 +25,21 @@ from tests.deployment import QUICK_SESSIONS, Deployment, Process
 NAME = "chaos"
 CALM = f"{NAME}-calm"
 _SETTLE_SECONDS = 600.0
+_GRAPHS = {"DEDUP_INDEX__EXACT_BELOW": "20", "DEDUP_INDEX__DIMS": "512"}
+"""Of whole vectors, for there are too few to learn from how to shorten them."""
 
 
 @contextmanager
-def theatre(folder: Path, brokers: int, *, exactly_once: bool = True, classic: bool = False) -> Iterator[World]:
-    """Servers and links for a run; everything lies under `folder`. `classic` names the older group protocol."""
+def theatre(
+    folder: Path, brokers: int, *, exactly_once: bool = True, classic: bool = False, graphs: bool = False
+) -> Iterator[World]:
+    """Servers and links for a run; everything lies under `folder`. `classic` names the older group protocol.
+
+    With `graphs` scopes are large after their first block.
+    """
     settings = {"DEDUP_KAFKA__DELIVERY": "exactly_once" if exactly_once else "at_least_once"}
     settings |= QUICK_SESSIONS if classic else {}  # of the newer one, the broker sets the times
+    settings |= _GRAPHS if graphs else {}
     with world(NAME, folder, brokers, **settings) as made:
         yield made
 
@@ -130,6 +138,7 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=50.0, help="messages sent")
     parser.add_argument("--at-least-once", action="store_true", help="instead of exactly once")
     parser.add_argument("--classic", action="store_true", help="the older group protocol")
+    parser.add_argument("--graphs", action="store_true", help="indexes as those of large scopes are")
     parser.add_argument("--kinds", default="", help="words, by commas: only faults whose names hold one")
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     parser.add_argument("--folder", type=Path, help="for logs and states; default: one that is removed at the end")
@@ -138,7 +147,13 @@ def main() -> None:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dedup-chaos-")))
         folder.mkdir(parents=True, exist_ok=True)
         made = stack.enter_context(
-            theatre(folder, given.brokers, exactly_once=not given.at_least_once, classic=given.classic)
+            theatre(
+                folder,
+                given.brokers,
+                exactly_once=not given.at_least_once,
+                classic=given.classic,
+                graphs=given.graphs,
+            )
         )
         report = run(
             made,
