@@ -169,7 +169,7 @@ def _snapshots(settings: Settings, folder: Path, dim: int) -> DiskSnapshots:
 
 
 def _processor() -> float:
-    """Seconds of it, those of processes that ended with it."""
+    """Seconds of processor time, with those of child processes that have ended."""
     return sum(os.times()[:4])
 
 

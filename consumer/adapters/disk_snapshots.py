@@ -89,6 +89,7 @@ class DiskSnapshots:
 
     def discard(self, staged: Staged) -> None:
         """Drop a staged snapshot, for a newer one."""
+        staged.give_up()
         self._drop(staged.folder)
 
     def _drop(self, folder: Path) -> None:

@@ -29,13 +29,13 @@ class Forked:
 
     def __init__(self, calls: Sequence[Callable[[], None]]) -> None:
         self._pid = _fork(calls)
-        self._end = weakref.finalize(self, _kill, self._pid) if self._pid else None
+        self._end = weakref.finalize(self, _kill, self._pid)
 
     def wait(self) -> None:
         """Until all is done. Raises OSError when it failed."""
-        if self._end is None or self._pid is None:
+        if self._pid is None:
             return
-        status = self._status(time.monotonic() + _LONGEST_SECONDS)
+        status = _status(self._pid, time.monotonic() + _LONGEST_SECONDS)
         if status is None:
             self._end()
             raise OSError(f"a copy of the process was not done after {_LONGEST_SECONDS:.0f} s")
@@ -45,14 +45,6 @@ class Forked:
             raise OSError(code, os.strerror(code))
         if code:
             raise OSError(f"a copy of the process ended with {code}")
-
-    def _status(self, deadline: float) -> int | None:
-        while time.monotonic() < deadline:
-            ended, status = os.waitpid(self._pid or 0, os.WNOHANG)
-            if ended:
-                return status
-            time.sleep(_STEP_SECONDS)
-        return None
 
 
 def _fork(calls: Sequence[Callable[[], None]]) -> int | None:
@@ -86,7 +78,19 @@ def _make(calls: Sequence[Callable[[], None]]) -> None:
         os._exit(code)
 
 
-def _kill(pid: int) -> None:
+def _status(pid: int, deadline: float) -> int | None:
+    """How the copy ended; None where it has not."""
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(_STEP_SECONDS)
+    return None
+
+
+def _kill(pid: int | None) -> None:
+    if pid is None:
+        return
     try:
         os.kill(pid, SIGKILL)
         os.waitpid(pid, 0)

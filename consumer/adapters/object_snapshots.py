@@ -111,6 +111,7 @@ class ObjectSnapshots:
 
     def discard(self, staged: Staged) -> None:
         """Drop a staged snapshot, for a newer one."""
+        staged.give_up()
         shutil.rmtree(staged.folder, ignore_errors=True)
 
     def check(self) -> None:

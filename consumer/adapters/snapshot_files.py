@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,8 +54,12 @@ class Staged:
     offset: int
     scopes: Mapping[str, tuple[str, int]]
     """Scope → its folder and the last offset applied to the store."""
-    rest: Sequence[Callable[[], None]]
+    rest: list[Callable[[], None]]
     """What is still being written, or is yet to be."""
+
+    def give_up(self) -> None:
+        """Nothing is written after this, so that the folder may go."""
+        self.rest.clear()
 
 
 class Failures:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -387,6 +389,34 @@ def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(
     back = snapshots.load(3, MODELS, APPLIED)
     assert back is not None
     assert back.offset == 42
+
+
+class _Slow(GrowingIndex):
+    """An index that is being written for ever."""
+
+    def save(self, directory: Path) -> Saving:
+        (directory / "graph.bin").touch()
+        return Saving(frozen=[lambda: time.sleep(3600)])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no copies of the process are made here")
+def test_nothing_writes_into_a_snapshot_that_was_dropped(
+    snapshots: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        started.append(fork())
+        return started[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
+    staged = snapshots.stage(3, MODELS, 50, {"de": (_Slow(DIM, 100, OPTIONS), 49)})
+    assert staged is not None
+    assert Path(f"/proc/{started[0]}").exists()
+    snapshots.discard(staged)
+    assert not Path(f"/proc/{started[0]}").exists()
+    assert not list(tmp_path.rglob("graph.bin"))
 
 
 def test_no_snapshots_keeps_none() -> None:

@@ -3,7 +3,7 @@
 import errno
 import os
 import socket
-import threading
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,18 @@ from structlog.testing import capture_logs
 from consumer.adapters import forked
 from consumer.adapters.forked import Forked
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no copies of the process are made here")
+
 
 def failing(error: BaseException) -> Callable[[], None]:
     def call() -> None:
         raise error
 
     return call
+
+
+def hanging() -> None:
+    time.sleep(3600)
 
 
 def gone(pid: int | None) -> bool:
@@ -70,7 +76,7 @@ def test_one_that_was_killed_has_failed() -> None:
 
 
 def test_dropped_it_ends() -> None:
-    running = Forked([threading.Event().wait])  # type: ignore[list-item]  # for ever
+    running = Forked([hanging])
     pid = running._pid
     assert not gone(pid)
     del running
@@ -79,7 +85,7 @@ def test_dropped_it_ends() -> None:
 
 def test_one_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forked, "_LONGEST_SECONDS", 0.1)
-    running = Forked([threading.Event().wait])  # type: ignore[list-item]
+    running = Forked([hanging])
     with pytest.raises(OSError, match="was not done"):
         running.wait()
     assert gone(running._pid)
@@ -88,7 +94,7 @@ def test_one_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_port_is_held_by_the_copy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        running = Forked([lambda: time.sleep(30)])
+        running = Forked([hanging])
         time.sleep(0.5)
     with socket.create_server(("127.0.0.1", port)):
         pass
