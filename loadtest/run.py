@@ -157,9 +157,9 @@ class _Tester:
 def operating_point(sweep: Sweep | None, steps: Sequence[Step]) -> Phase | None:
     """What is sent behind the steps of a sweep; None where no rate was kept up, or the service still is busy."""
     found = highest(steps)
-    if sweep is None or sweep.operating_share is None or found is None or steps[-1].drained_seconds is None:
+    if sweep is None or sweep.operating is None or found is None or steps[-1].drained_seconds is None:
         return None
-    return Phase(rate=round(sweep.operating_share * found.intended_rate, 1), seconds=sweep.seconds)
+    return Phase(rate=round(sweep.operating.share * found.intended_rate, 1), seconds=sweep.operating.seconds)
 
 
 def _check_timestamps(settings: Settings, profile: Profile) -> None:

@@ -22,6 +22,15 @@ class Phase(Strict):
     seconds: Positive
 
 
+class Operating(Strict):
+    """One more step behind a sweep: what to expect where there is room to spare."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Of the highest rate that was kept up."""
+    seconds: Positive = 120
+    """Of a short step, one pause decides the p99."""
+
+
 class Sweep(Strict):
     """Rates from `start`, each `factor` times the one before, until one is too much or `steps` are done."""
 
@@ -29,8 +38,7 @@ class Sweep(Strict):
     factor: Annotated[float, Field(gt=1, le=10)] = 1.25
     steps: Annotated[int, Field(ge=1, le=100)] = 20
     seconds: Positive = 30
-    operating_share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Then one more step, at this share of the highest rate that was kept up: what to expect where there is room to spare."""
+    operating: Operating | None = None
 
 
 class Mix(Strict):
@@ -84,7 +92,10 @@ class Workload(Strict):
     def _is_one_kind(self) -> Self:
         if (self.phases is None) == (self.sweep is None):
             raise ValueError("give either phases or a sweep")
-        shortest = sum(p.seconds for p in self.phases) if self.phases else self.sweep.seconds if self.sweep else 0
+        lengths = [sum(phase.seconds for phase in phases) for phases in self.steps()[:1]]
+        if self.sweep is not None and self.sweep.operating is not None:
+            lengths.append(self.sweep.operating.seconds)
+        shortest = min(lengths, default=0.0)
         if shortest <= self.warm_up_seconds:
             raise ValueError(f"warm_up_seconds: {self.warm_up_seconds:g} of {shortest:g} s leaves nothing to measure")
         return self

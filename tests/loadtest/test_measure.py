@@ -16,7 +16,7 @@ from loadtest.outcome import Step
 from loadtest.reader import Arrivals
 from loadtest.run import operating_point
 from loadtest.schedule import intended_seconds
-from loadtest.workload import Phase, Sweep
+from loadtest.workload import Operating, Phase, Sweep
 
 START_MS = 1_760_000_000_000
 START_NS = START_MS * 1_000_000
@@ -71,12 +71,12 @@ def test_a_latency_that_runs_away_is_too_much() -> None:
 
 
 def test_the_operating_point_is_a_share_of_the_highest_rate_that_was_kept_up() -> None:
-    sweep = Sweep(start=50, factor=2, steps=3, seconds=20, operating_share=0.7)
+    sweep = Sweep(start=50, factor=2, steps=3, seconds=20, operating=Operating(share=0.7, seconds=90))
     slow, kept_up, too_much = replace(step(), intended_rate=50.0), step(), step(lag_per_second=20)
-    assert operating_point(sweep, [slow, kept_up, too_much]) == Phase(rate=70, seconds=20)
+    assert operating_point(sweep, [slow, kept_up, too_much]) == Phase(rate=70, seconds=90)
     assert operating_point(sweep, [too_much]) is None
     assert operating_point(sweep, [kept_up, replace(too_much, drained_seconds=None)]) is None, "it still is busy"
-    assert operating_point(sweep.model_copy(update={"operating_share": None}), [kept_up]) is None
+    assert operating_point(sweep.model_copy(update={"operating": None}), [kept_up]) is None
     assert operating_point(None, [kept_up]) is None
 
 

@@ -87,7 +87,7 @@ def test_a_sweep_ends_at_its_operating_point(deployment: Deployment, tmp_path: P
     deployment.start().wait_ready()
     workload, out = tmp_path / "sweep.yaml", tmp_path / "report"
     # what waits may be .6 s of messages until the rate is called too much
-    sweep = "sweep: {start: 20, factor: 2, steps: 1, seconds: 14, operating_share: 0.5}"
+    sweep = "sweep: {start: 20, factor: 2, steps: 1, seconds: 14, operating: {share: 0.5, seconds: 10}}"
     workload.write_text(
         "\n".join(sweep if line.startswith("phases") else line for line in WORKLOAD.splitlines() if "fill" not in line)
     )

@@ -30,6 +30,7 @@ def test_rate_is_where_a_sweep_starts() -> None:
     [
         ("phases: [{rate: 10, seconds: 20}]\nsweep: {start: 5}", "either phases or a sweep"),
         ("warm_up_seconds: 20\nphases: [{rate: 10, seconds: 20}]", "leaves nothing to measure"),
+        ("sweep: {start: 10, operating: {share: 0.7, seconds: 5}}", "5 of 5 s leaves nothing to measure"),
         ("phases: [{rate: 0, seconds: 20}]", "phases.0.rate: Input should be greater than 0"),
         ("phases: [{rate: 10, seconds: 20}]\nmix: {new: 0.5, erase: 0.2}", "the shares sum to 0.7, not to 1"),
         ("phases: [{rate: 10, seconds: 20}]\nmix: {update: 1}", "new: must be above 0"),
