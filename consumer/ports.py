@@ -200,9 +200,9 @@ class Saving:
     """What is left to do of writing an index as it is now. Dropped, it is given up."""
 
     frozen: Sequence[Callable[[], None]] = ()
-    """Before the index changes, or in a copy of the process, where memory stays as it is."""
+    """Before the index changes, or in a copy of the process, where memory stays as it is. Raise OSError."""
     beside: Sequence[Callable[[], None]] = ()
-    """While the index changes, on any thread. Raise OSError."""
+    """Then, while the index changes, on any thread. Raise OSError."""
 
     def finish(self) -> None:
         """Do it all, before the index changes."""

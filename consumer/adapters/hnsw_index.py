@@ -122,7 +122,7 @@ class HnswIndex:
         return self._rows.vectors(slots), self._rows.named(slots[None])[1][0]
 
     def newest(self, count: int) -> Floats:
-        return self._rows.vectors(np.asarray(self._rows.slots()[-count:], np.int64))
+        return self._rows.vectors(self._rows.newest(count))
 
     def _slots(self, ids: Sequence[str]) -> Integers:
         slots = [self._rows.find(record_id) for record_id in ids]
@@ -168,9 +168,9 @@ class HnswIndex:
         self._graph.wait()
         if self._projection.axes is not None:
             np.save(directory / _AXES, self._projection.axes)
-        rows, beside = self._rows.save(directory)
+        rows, saving = self._rows.save(directory)
         told = {"alive": len(self._graph), "before": self._before.ids, "new": self._new.ids, "rows": rows}
-        return told, Saving([partial(self._graph.save, directory / _GRAPH)], beside)
+        return told, Saving([partial(self._graph.save, directory / _GRAPH), *saving.frozen], saving.beside)
 
     @classmethod
     def load(

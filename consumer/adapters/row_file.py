@@ -12,7 +12,7 @@ import sys
 import tempfile
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from consumer.adapters.id_table import IdTable
 from consumer.errors import SettingsError
+from consumer.ports import Saving
 from consumer.records import Floats, Halves, Integers
 
 _ID_BYTES = 40
@@ -54,27 +55,32 @@ def as_floats(halves: Halves) -> Floats:
 class _Copy:
     """Rows on their way into a file, as they were when that began.
 
-    What changes is noted before it does, and put back behind the rest: so nobody waits for the other.
+    A copy of the process shares the mapped file, and sees what changes there. So that is noted before it does, and put
+    back once the rest is written: nobody waits for the other.
     """
 
     def __init__(self, rows: npt.NDArray[Any], path: Path) -> None:
         self._rows, self._path = rows, path
         self._before: dict[int, bytes] = {}
-        self._done = False
+        self._written = False
 
     def note(self, slots: Sequence[int]) -> None:
         """These are about to change."""
-        if not self._done:
+        if not self._written:
             for slot in slots:
                 if slot < len(self._rows) and slot not in self._before:
                     self._before[slot] = self._rows[slot].tobytes()
 
     def write(self) -> None:
-        """On any thread. Raises OSError."""
+        """In any process. Raises OSError."""
         with self._path.open("wb") as file:
             self._rows.tofile(file)
-            before = list(self._before.items())  # at once, for another thread notes
-            self._done = True
+
+    def put_back(self) -> None:
+        """Then, on any thread of this one, what has changed meanwhile. Raises OSError."""
+        before = list(self._before.items())  # at once, for another thread notes
+        self._written = True
+        with self._path.open("r+b") as file:
             for slot, row in before:
                 file.seek(slot * len(row))
                 file.write(row)
@@ -111,11 +117,11 @@ class _Mapped:
             copy.note(slots)
         self.rows[slots] = rows
 
-    def save(self, path: Path, length: int) -> Callable[[], None]:
-        """Write the first rows as they are now, once it is called."""
+    def save(self, path: Path, length: int) -> _Copy:
+        """What writes the first rows as they are now."""
         copy = _Copy(self.rows[:length], path)
         self._copies.add(copy)
-        return copy.write
+        return copy
 
     def load(self, path: Path, length: int) -> None:
         """Raises ValueError when the file has another length."""
@@ -152,11 +158,15 @@ class RowFile:
         _, _, size, encoded = self._facts.rows[slot].item()
         return self._long[slot] if size > _ID_BYTES else encoded[:size].decode()
 
-    def slots(self) -> list[int]:
-        """Those in use, the oldest row first."""
+    def newest(self, count: int) -> Integers:
+        """Slots of so many rows at most, those that came last; the oldest first."""
         ages = self._facts.rows["age"][: self._used]
         used = np.flatnonzero(ages)
-        return [int(slot) for slot in used[np.argsort(ages[used])]]
+        ages = ages[used]
+        if count < len(used):
+            kept = np.argpartition(ages, len(used) - count)[len(used) - count :]
+            used, ages = used[kept], ages[kept]
+        return used[np.argsort(ages)]
 
     def add(self, ids: Sequence[str], vectors: Floats, masks: Sequence[int]) -> None:
         """Put records that are not here into slots."""
@@ -220,12 +230,14 @@ class RowFile:
         ]
         return ids, facts["mask"].tolist()
 
-    def save(self, directory: Path) -> tuple[dict[str, object], list[Callable[[], None]]]:
-        """What `load` has to be told, and what writes the rows into a folder as they are now, on any thread."""
+    def save(self, directory: Path) -> tuple[dict[str, object], Saving]:
+        """What `load` has to be told, and what writes the rows into a folder as they are now."""
         files = ((self._vectors, _VECTORS), (self._facts, _FACTS))
-        writes = [mapped.save(directory / name, self._used) for mapped, name in files]
+        copies = [mapped.save(directory / name, self._used) for mapped, name in files]
         long = {str(slot): record_id for slot, record_id in self._long.items()}
-        return {"used": self._used, "free": list(self._free), "long": long}, writes
+        return {"used": self._used, "free": list(self._free), "long": long}, Saving(
+            [copy.write for copy in copies], [copy.put_back for copy in copies]
+        )
 
     @classmethod
     def load(cls, dim: int, folder: Path | None, directory: Path, told: Mapping[str, Any]) -> "RowFile":
@@ -237,7 +249,7 @@ class RowFile:
         rows._free.extend(told["free"])
         rows._long = {int(slot): record_id for slot, record_id in told["long"].items()}
         rows._next_age = int(rows._facts.rows["age"][: rows._used].max(initial=0)) + 1
-        slots = rows.slots()
+        slots = rows.newest(rows._used).tolist()
         rows._count = len(slots)
         rows._table = IdTable(rows.id, slots)
         return rows

@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 from itertools import count, product
@@ -20,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from consumer.adapters import hnsw_graph
 from consumer.adapters.exact_index import ExactIndex
+from consumer.adapters.forked import Forked
 from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.hnsw_index import HnswIndex
@@ -410,18 +410,18 @@ def test_rows_that_change_while_they_are_written_are_written_as_they_were(tmp_pa
     rows = RowFile(256)
     vectors = unit_rows(20_000, 256, 30)
     rows.add(names(0, 20_000), vectors, [1] * 20_000)
-    told, writes = rows.save(tmp_path)
-    with ThreadPoolExecutor(1) as thread:
-        written = [thread.submit(write) for write in writes]
-        for n in range(0, 20_000, 2):  # while it is written, and behind that
-            slot = rows.remove(f"r{n}")
-            assert slot is not None
-            rows.release([slot])
-            rows.add([f"new{n}"], vectors[:1], [2])
-        for one in written:
-            one.result()
+    told, saving = rows.save(tmp_path)
+    writing = Forked(saving.frozen)
+    for n in range(0, 20_000, 2):  # while it is written, and behind that
+        slot = rows.remove(f"r{n}")
+        assert slot is not None
+        rows.release([slot])
+        rows.add([f"new{n}"], vectors[:1], [2])
+    writing.wait()
+    for call in saving.beside:
+        call()
     again = RowFile.load(256, None, tmp_path, told)
-    slots = np.asarray(again.slots())
+    slots = again.newest(20_000)
     ids, masks = again.named(slots[None])
     assert (ids, masks) == ([names(0, 20_000)], [[1] * 20_000])
     assert np.array_equal(again.vectors(slots), vectors.astype(np.float16).astype(np.float32))
