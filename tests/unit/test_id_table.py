@@ -26,7 +26,9 @@ def test_it_finds_what_a_dict_finds() -> None:
             expected[record_id] = len(names)
             names.append(record_id)
             table.enter(record_id, expected[record_id])
-    assert {f"r{n}": table.find(f"r{n}") for n in range(3_000)} == {f"r{n}": expected.get(f"r{n}") for n in range(3_000)}
+    assert {f"r{n}": table.find(f"r{n}") for n in range(3_000)} == {
+        f"r{n}": expected.get(f"r{n}") for n in range(3_000)
+    }
     again = IdTable(names.read, list(expected.values()))
     assert {record_id: again.find(record_id) for record_id in expected} == expected
 
