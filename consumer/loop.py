@@ -144,6 +144,8 @@ class Loop:
         self._batch: list[Message] = []
         """Taken, and of nothing that is on its way."""
         self._sent: _Sent | None = None
+        self._room = limits.batch_records
+        """As many messages as make a full batch."""
         self._streak = 0
         self.pulse = Pulse()
         for metric in (METRICS.ready, METRICS.waiting, METRICS.reject_streak, METRICS.records, METRICS.rejected):
@@ -181,8 +183,8 @@ class Loop:
             _log.warning("not_delivered", stage=self._stage.name, reason=str(error))
 
     def _poll(self) -> int:
-        room = self._stage.room(self._limits.batch_records)
-        polled = self._source.poll(room, 0.0 if self._sent else self._limits.poll_seconds)
+        self._room = self._stage.room(self._limits.batch_records)
+        polled = self._source.poll(self._room, 0.0 if self._sent else self._limits.poll_seconds)
         self._let_go(self._source.gone())
         self._batch += polled
         return len(polled)
@@ -196,7 +198,7 @@ class Loop:
 
     def _attempt(self) -> bool:
         step, name = METRICS.step_seconds.labels, self._stage.name
-        full = len(self._batch) >= self._limits.batch_records
+        full = len(self._batch) >= self._room
         started = time.perf_counter()
         with step(name, "process").time():
             self._stage.process(self._batch)

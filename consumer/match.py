@@ -78,9 +78,8 @@ class MatchStage:
         self._outbox = Outbox(store, settings.profile, self._config, settings.topics, settings.vectors_topic)
         self._in_doubt = False
         """What became of the last result is not known."""
-        self._room = 0
-        self._backlogged: int | None = None
-        """The partition that filled the last batch."""
+        self._only: int | None = None
+        """The partition that the last messages were of, all of them."""
         self._idle = False
         self._rejected: list[Rejected] = []
         self._ingested_ms: list[int] = []
@@ -123,13 +122,13 @@ class MatchStage:
     # a batch
 
     def room(self, limit: int) -> int:
-        """How many messages to take next: at most `limit`, and of a backlog in one partition no more than to the end of a block.
+        """How many messages to take next: at most `limit`, and where they come from one partition no more than to the end of a block.
 
-        A batch across that would be worked off in two parts. Remembered for `process`.
+        A batch across that would be worked off in two parts, and the first not be delivered while the graph, which the
+        second needs, takes in the block before.
         """
-        behind = None if self._backlogged is None else self._partitions.get(self._backlogged)
-        self._room = limit if behind is None else min(limit, BLOCK_OFFSETS - behind.next_offset % BLOCK_OFFSETS)
-        return self._room
+        only = None if self._only is None else self._partitions.get(self._only)
+        return limit if only is None else min(limit, BLOCK_OFFSETS - only.next_offset % BLOCK_OFFSETS)
 
     def process(self, messages: Sequence[Message]) -> None:
         if self._in_doubt:
@@ -139,8 +138,8 @@ class MatchStage:
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
             by_partition.setdefault(message.position.partition, []).append(message)
-        full = len(by_partition) == 1 and len(messages) == self._room
-        self._backlogged = messages[0].position.partition if full else None
+        if messages:
+            self._only = messages[0].position.partition if len(by_partition) == 1 else None
         for number, batch in by_partition.items():
             owned = self._partitions[number]
             next_offset = batch[-1].position.offset + 1

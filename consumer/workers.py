@@ -4,7 +4,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
+from consumer.adapters.kafka_group import Properties
 from consumer.adapters.kafka_publisher import KafkaPublisher
 from consumer.adapters.kafka_source import KafkaSource
 from consumer.adapters.kafka_transactions import KafkaTransactions
@@ -18,6 +20,8 @@ from consumer.settings import Settings
 from consumer.wiring import build_inventory, build_match_stage, build_store, limits
 
 Partition = tuple[str, int]
+_COLLECTED: Final[Properties] = {"fetch.min.bytes": 16_384, "fetch.wait.max.ms": 10}
+"""Records come one by one, each from somebody else. The broker collects them for so long, instead of answering for each."""
 
 
 class KafkaWorker:
@@ -47,7 +51,7 @@ def encode_worker(settings: Settings, encoders: EncoderSet, stop: threading.Even
         del partitions, lost
         loop.settle()
 
-    properties = settings.kafka.consumer_properties
+    properties = {**_COLLECTED, **settings.kafka.consumer_properties}
     source = KafkaSource(properties, group, [profile.input, feedback], on_revoked=revoked)
     loop = Loop(source, stage, AtLeastOnce(source, publisher), limits(settings), stop)
     return KafkaWorker(loop, [source.close, publisher.close])

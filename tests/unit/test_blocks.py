@@ -1,6 +1,7 @@
 """Blocks of offsets: how a stage takes them, and what it tells its indexes of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -72,13 +73,20 @@ def test_what_comes_again_turns_nothing_back() -> None:
     assert log == ["search"], "in the block that it was in"
 
 
-def test_a_backlog_is_taken_block_by_block() -> None:
+def test_one_partition_is_taken_block_by_block() -> None:
     stage, _ = noting()
+    assert stage.room(256) == 256
     result_of(stage, MESSAGES[:100])
     assert stage.room(60) == 60
-    result_of(stage, MESSAGES[100:160])
-    assert stage.room(256) == 96, "the batch was full: offset 256 begins a block"
-    result_of(stage, MESSAGES[160:256])
+    result_of(stage, [])
+    assert stage.room(256) == 156, "offset 256 begins a block"
+    result_of(stage, MESSAGES[100:256])
     assert stage.room(256) == 256
-    result_of(stage, MESSAGES[256:300])
-    assert stage.room(256) == 256, "it was not full: what comes is taken as it comes"
+
+
+def test_several_partitions_are_taken_as_they_come() -> None:
+    stage, _ = noting()
+    stage.assigned(1, 0)
+    (other,) = delivered(messages_of([Put("r", "name", None, NOW_MS, "another scope")]))
+    result_of(stage, [MESSAGES[0], replace(other, position=replace(other.position, partition=1))])
+    assert stage.room(256) == 256

@@ -377,6 +377,19 @@ def test_a_full_batch_is_on_its_way_while_the_next_one_is_processed() -> None:
     assert (stage.deliveries, bench.committed) == (3, {(TOPIC, 0): 22}), "behind a batch that was not full none waits"
 
 
+def test_a_batch_is_full_where_the_stage_wanted_no_more() -> None:
+    class Choosy(Echo):
+        def room(self, limit: int) -> int:
+            return 2 if not self.batches else limit
+
+    bench = Bench(stage := Choosy(), late=True)
+    bench.send(*[b"x"] * 5)
+    assert bench.loop.advance() == 2
+    assert (len(stage.batches), bench.values(OUT)) == (1, [])
+    assert bench.loop.advance() == 3
+    assert (stage.deliveries, len(bench.values(OUT))) == (2, 5)
+
+
 def test_a_result_that_wants_to_be_alone_is_waited_for() -> None:
     bench = Bench(stage := Echo(), late=True)
     stage.alone = True
