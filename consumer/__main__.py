@@ -23,6 +23,7 @@ from consumer.commands.recovery import migrate, rebuild, verify
 from consumer.commands.stewards import explain, feedback
 from consumer.commands.topics import topics
 from consumer.errors import DedupError
+from consumer.open_files import open_as_many_as_allowed
 from consumer.settings import load_settings
 
 _MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "fault": "[red]✗[/red]"}
@@ -32,6 +33,7 @@ _MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "fault": 
 @click.version_option(package_name="dedup-consumer")
 def cli() -> None:
     """Find duplicate records in a stream, as they arrive."""
+    open_as_many_as_allowed()
 
 
 @cli.command()

@@ -4,6 +4,7 @@ What is read often stays in the page cache, which the system takes back when mem
 memory a record takes the few bytes of a hash table. The file has no name, so nothing of it outlives the process.
 """
 
+import errno
 import math
 import os
 import shutil
@@ -14,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +94,7 @@ class _Mapped:
     def __init__(self, dtype: npt.DTypeLike, shape: tuple[int, ...], folder: Path | None) -> None:
         self._dtype, self._shape, self._folder = np.dtype(dtype), shape, folder
         self._copies: weakref.WeakSet[_Copy] = weakref.WeakSet()
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # open as long as the index is
+        self._file = _file(folder)
         weakref.finalize(self, self._file.close)
         self.grow(_SLACK)
 
@@ -132,6 +133,20 @@ class _Mapped:
             shutil.copyfileobj(saved, self._file, 1 << 24)
         self._file.flush()
         self.grow(length + _SLACK)
+
+
+def _file(folder: Path | None) -> IO[bytes]:
+    """One without a name, open as long as the index is. Raises SettingsError."""
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        advice = "See that state.directory exists and can be written to"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            advice = (
+                "A scope of more than index.exact_below records has two: raise what `ulimit -Hn` tells, or that setting"
+            )
+        where = folder or tempfile.gettempdir()
+        raise SettingsError(f"{where}: no file for an index ({error.strerror}). {advice}") from error
 
 
 class RowFile:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from dataclasses import replace
 from itertools import product
 
@@ -125,6 +126,22 @@ def test_halves_become_floats_exactly() -> None:
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)]
     assert np.array_equal(as_floats(halves).view(np.uint32), halves.astype(np.float32).view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EMFILE, r"no file for an index \(Too many open files\)\. .* raise what `ulimit -Hn` tells"),
+        (errno.EACCES, r"no file for an index \(Permission denied\)\. See that state.directory"),
+    ],
+)
+def test_a_file_that_cannot_be_had_is_said_so(monkeypatch: pytest.MonkeyPatch, number: int, told: str) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    with pytest.raises(SettingsError, match=told):
+        RowFile(DIM)
 
 
 def test_a_disk_without_room_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:

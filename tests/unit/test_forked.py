@@ -49,6 +49,11 @@ def test_a_call_sees_everything_as_it_was(tmp_path: Path) -> None:
     assert gone(running._pid)
 
 
+def test_where_processors_are_few_the_stream_goes_first(tmp_path: Path) -> None:
+    Forked([lambda: (tmp_path / "nice").write_text(str(os.nice(0)), encoding="utf-8") and None]).wait()
+    assert int((tmp_path / "nice").read_text(encoding="utf-8")) > os.nice(0)
+
+
 def test_all_is_done_in_order(tmp_path: Path) -> None:
     Forked([(tmp_path / "folder").mkdir, (tmp_path / "folder" / "file").touch]).wait()
     assert (tmp_path / "folder" / "file").exists()
