@@ -50,7 +50,10 @@ def test_a_call_sees_everything_as_it_was(tmp_path: Path) -> None:
 
 
 def test_where_processors_are_few_the_stream_goes_first(tmp_path: Path) -> None:
-    Forked([lambda: (tmp_path / "nice").write_text(str(os.nice(0)), encoding="utf-8") and None]).wait()
+    def write() -> None:
+        (tmp_path / "nice").write_text(str(os.nice(0)), encoding="utf-8")
+
+    Forked([write]).wait()
     assert int((tmp_path / "nice").read_text(encoding="utf-8")) > os.nice(0)
 
 
