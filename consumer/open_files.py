@@ -1,4 +1,4 @@
-"""How many files this process may have open: a scope of more than `index.exact_below` records has two, and each client some."""
+"""How many files this process may have open: a scope of more than `index.exact_below` records has four, and each client some."""
 
 import resource
 from contextlib import suppress

@@ -142,9 +142,7 @@ def _file(folder: Path | None) -> IO[bytes]:
     except OSError as error:
         advice = "See that state.directory exists and can be written to"
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            advice = (
-                "A scope of more than index.exact_below records has two: raise what `ulimit -Hn` tells, or that setting"
-            )
+            advice = "A scope of more than index.exact_below records has four: raise what `ulimit -Hn` tells, or that setting"
         where = folder or tempfile.gettempdir()
         raise SettingsError(f"{where}: no file for an index ({error.strerror}). {advice}") from error
 
