@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from consumer.evidence import EvidenceGraph, Pair
 from consumer.identity import Keep, Register
-from consumer.merging import MergeRules
+from consumer.merging import CROWD, MergeRules
 from consumer.minter import Minter
 from consumer.move import Move
 from consumer.partition import partition
@@ -287,7 +287,8 @@ class Book:
 
     def _is_open(self, edge: Evidence) -> bool:
         """Whether a person is asked: the records are like one another, and nothing and nobody has decided."""
-        return not self._register.together(edge.a, edge.b) and not self._words.parts(edge.a, edge.b)
+        asks = edge.held != CROWD and not self._register.together(edge.a, edge.b)
+        return asks and not self._words.parts(edge.a, edge.b)
 
     def _possible(self) -> list[PossibleChange]:
         """Pairs that a person is asked about since this row, or for another reason, and pairs that need no answer now."""

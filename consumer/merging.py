@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from consumer.groups import Groups
 
 SIZE_CAP = "size_cap"
+CROWD = "crowd"
+"""As `SIZE_CAP`, and a pair that is more alike asks a person about the same two groups."""
 QUORUM = "quorum"
 WEAK_BRIDGE = "weak_bridge"
 RULED_APART = "ruled_apart"

@@ -1,20 +1,24 @@
 """Which records are one: the rule by which clusters are made, in a batch or for what a change touches.
 
-Agglomeration from the most probable pair down. It begins with the records that people call the same, whatever size and
-quorum say; then each duplicate pair, the best first, merges the two groups it lies between, if the merge rules allow; what
-was refused is tried again until nothing changes, since a refused merge may be allowed to a larger group.
+Agglomeration from the pair down that is most alike. It begins with the records that people call the same, whatever size and
+quorum say; then each duplicate pair, the most alike first, merges the two groups it lies between, if the merge rules allow;
+what was refused is tried again until nothing changes, since a refused merge may be allowed to a larger group.
+
+How alike a pair is, is what its two records show by themselves. The probability has in it what was usual in the scope when the
+pair was judged; by that, of a crowd of records that are all the same, which is larger than a cluster may be, each newcomer
+would drive out an older one.
 
 The outcome does not depend on the order in which records came. Records without duplicates or words between them do not
 influence each other: the partition of all records is that of each connected part for itself. Beyond that, and as long as
 no people's words lie between clusters, the partition of some whole clusters is those clusters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from consumer.evidence import EvidenceGraph, Pair, best_first
+from consumer.evidence import EvidenceGraph, Pair
 from consumer.groups import Groups
-from consumer.merging import MergeRules
+from consumer.merging import CROWD, SIZE_CAP, MergeRules
 from consumer.records import Evidence, Member
 from consumer.words import Words
 
@@ -25,7 +29,7 @@ class Partition:
 
     groups: list[set[str]]
     """In the order of their least ids."""
-    held: dict[Pair, str]
+    held: Mapping[Pair, str]
     """Why each duplicate between two groups does not join them."""
     edges: list[Evidence]
     """All between two of the records."""
@@ -39,7 +43,8 @@ def partition(members: Mapping[str, Member], evidence: EvidenceGraph, words: Wor
     for verdict in obeyed.same:
         if groups.of(verdict.a) != groups.of(verdict.b):
             groups.merge(groups.of(verdict.a), groups.of(verdict.b))
-    refused = sorted((edge for edge in edges if edge.match.duplicate), key=best_first)
+    duplicates = [edge for edge in edges if edge.match.duplicate]
+    refused = sorted(duplicates, key=lambda edge: _most_alike_first(edge, members))
     held: dict[Pair, str] = {}
     objections: dict[tuple[int, int], str] = {}  # large groups have many pairs between them
     joined = True
@@ -57,4 +62,21 @@ def partition(members: Mapping[str, Member], evidence: EvidenceGraph, words: Wor
             else:
                 held[edge.a, edge.b] = objections[one, other] = objection
                 refused.append(edge)
-    return Partition(groups.sets(), {(edge.a, edge.b): held[edge.a, edge.b] for edge in refused}, edges)
+    return Partition(groups.sets(), _held(groups, refused, held), edges)
+
+
+def _most_alike_first(edge: Evidence, members: Mapping[str, Member]) -> tuple[float, int, str, str]:
+    """A total order of edges. Of equals, those of records that have been there longer."""
+    return -edge.match.shown, max(members[edge.a].born_ms, members[edge.b].born_ms), edge.a, edge.b
+
+
+def _held(groups: Groups, refused: Sequence[Evidence], reasons: Mapping[Pair, str]) -> Mapping[Pair, str]:
+    """Why each of the refused edges, in their order, does not join; between a full group and another, one asks for all."""
+    held: dict[Pair, str] = {}
+    full: set[frozenset[int]] = set()
+    for edge in refused:
+        pair, between = (edge.a, edge.b), frozenset((groups.of(edge.a), groups.of(edge.b)))
+        held[pair] = CROWD if between in full else reasons[pair]
+        if held[pair] == SIZE_CAP:
+            full.add(between)
+    return held

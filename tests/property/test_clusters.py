@@ -11,7 +11,7 @@ from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.clusters import Change
 from consumer.events import EventRenderer
 from consumer.explanation import follow
-from consumer.merging import SIZE_CAP
+from consumer.merging import CROWD, SIZE_CAP
 from consumer.ports import Neighbourhood
 from consumer.records import Cluster, ClusterChange, PossibleChange
 from tests.cluster_scenarios import MINT, SCOPE, Erase, Say, Step, Upsert, disputed_lives, lives, names, play
@@ -230,7 +230,7 @@ def test_no_cluster_outgrows_the_cap_and_what_is_held_joins_nothing(steps: list[
         assert len(cluster.members) <= max_size
         assert _connected(cluster, found)
     for near in found.edges.values():
-        assert all(edge.held in {None, SIZE_CAP} for edge in near.values())
+        assert all(edge.held in {None, SIZE_CAP, CROWD} for edge in near.values())
         for edge in near.values():
             if edge.joins:
                 assert found.assignments[edge.a] == found.assignments[edge.b]

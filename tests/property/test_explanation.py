@@ -15,7 +15,7 @@ from tests.cluster_scenarios import DUPLICATE, SCOPE, Step, disputed_lives, name
 PLACE = Place("profile", SCOPE)
 RECORDS = names(7)
 TOGETHER = {"threshold", "through_others", "person_same", "overruled"}
-APART = {"absent", "possible", "no_evidence", "size_cap", "quorum", "weak_bridge", "ruled_apart", "ambiguous"}
+APART = {"absent", "possible", "no_evidence", "size_cap", "crowd", "quorum", "weak_bridge", "ruled_apart", "ambiguous"}
 
 
 @given(disputed_lives(RECORDS), st.sampled_from([0.0, 0.5]), st.sampled_from([3, 100]))

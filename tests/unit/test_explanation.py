@@ -100,7 +100,14 @@ def text(explained: Explanation) -> str:
         (store_of(edges=[edge("a", "b", 0.8, duplicate=False)], alone="ab"), "min_evidence"),
         *(
             (store_of({"c1": "ac", "c2": "bd"}, [edge("a", "b", held=held)]), held)
-            for held in (merging.SIZE_CAP, merging.QUORUM, merging.WEAK_BRIDGE, merging.RULED_APART, merging.AMBIGUOUS)
+            for held in (
+                merging.SIZE_CAP,
+                merging.CROWD,
+                merging.QUORUM,
+                merging.WEAK_BRIDGE,
+                merging.RULED_APART,
+                merging.AMBIGUOUS,
+            )
         ),
         (store_of({"c1": "ab"}, words=[verdict("a", "b", "same")]), "person_same"),
         (store_of({"c1": "ab"}, [edge("a", "b")], [verdict("a", "b", "same")]), "person_same"),
