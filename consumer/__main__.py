@@ -1,4 +1,7 @@
-"""The command line. Standard output is for results; progress, logs and errors go to standard error."""
+"""The command line. Standard output is for results; progress, logs and errors go to standard error.
+
+What a command runs is imported when it runs: the help text should not load ONNX Runtime.
+"""
 
 import os
 import signal
@@ -41,7 +44,7 @@ def cli() -> None:
 @with_settings
 def run(role: Any, profile: str | None, config: Path | None) -> None:
     """Run the service until SIGTERM or Ctrl-C."""
-    from consumer.service import Service  # noqa: PLC0415  # the help text should not load ONNX Runtime
+    from consumer.service import Service
 
     os.umask(0o077)  # snapshots hold vectors, which are personal data
     settings = configured(config, {"profile": profile})
@@ -64,7 +67,7 @@ def run(role: Any, profile: str | None, config: Path | None) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of metrics and health; 0: any free one.")
 def demo(records: int, seed: int, serve: bool, port: int) -> None:
     """Watch duplicates being found in a live stream, with nothing to install or set up."""
-    from consumer.demo import Seen, demo_service, run_demo  # noqa: PLC0415  # see run
+    from consumer.demo import Seen, demo_service, run_demo
 
     logs.configure(load_settings(None, {"log.level": "warning", "log.format": "console"}).log)
     heed = _heeded_signals()
@@ -134,7 +137,7 @@ def _show_examples(examples: list[Mapping[str, Any]], values: Mapping[str, Mappi
 @with_settings
 def doctor(as_json: bool, profile: str | None, config: Path | None) -> None:
     """Check brokers, topics, Redis, models and GPU; say what is wrong and what to do."""
-    from consumer.doctor import examine  # noqa: PLC0415  # see run
+    from consumer.doctor import examine
 
     settings = configured(config, {"profile": profile, "log.level": "error"})
     findings, results = [], Console()

@@ -18,7 +18,7 @@ _GIVEN = """
     Saoirse Karin Mateus Wanjiru Desta Suresh Tamara Katarzyna Malik Mina Rafael Theodora Francesca Bogdan Leila Dmitri
     Niamh Øyvind Jacek Nadia Adaeze Oskar Vikram Lorenzo Ivana Henrik Rania Wilhelm Aino Jorge Davide Ingrid Noor
     Thandiwe Stefan Uma Eilidh Kamala Caoimhe Élodie Emeka
-""".split()  # noqa: SIM905  # a hundred lines less
+""".split()
 _FAMILY = """
     Nguyen García Singh Silva Zhang Patel Hernández Santos Sharma Murphy Rossi Torres Park Diallo Walker Ivanov Tanaka
     Schneider Jensen Pereira Cohen Okafor Kowalski Yildiz Stewart Mahmoud Mendoza Weber Dubois Ferrari Vogel Kariuki
@@ -28,38 +28,38 @@ _FAMILY = """
     Jankowski Marchetti Mbeki Vasquez Escobar Teixeira Kovačević Contreras Ndiaye Żukowski Grünwald Moreau Abara Nwosu
     Vandenberg Laurent Goldberg Fujimoto Petrov Virtanen Achterberg Hoang Baptiste Gebremariam Novák Szabó Sørensen Ueda
     Dąbrowski Horváth Bergström Demir
-""".split()  # noqa: SIM905  # a hundred lines less
+""".split()
 _CITY = """
     Lagos Bengaluru Bogotá Osaka Nairobi Accra Hamburg Casablanca Pune Busan Kampala Montréal Guadalajara Medellín
     Salvador Birmingham Dakar Naples Lyon Porto Rotterdam Amsterdam Gdańsk York Coimbra Kyoto Odense Zaragoza Bilbao
     Wrocław Edinburgh Cork Poznań Seville Marrakesh Zürich İzmir Thessaloniki Tampere Dresden Leeds Tallinn Kraków Turin
     Sheffield Riga Córdoba Antwerp Helsinki Vilnius Malmö Lille Graz Utrecht Aarhus Münster Toulouse Almería Valparaíso
     Bratislava Dunedin Ljubljana Trondheim Oulu Nijmegen Palermo Brno Genoa Bergen Sofia Cluj-Napoca
-""".split()  # noqa: SIM905  # a hundred lines less
+""".split()
 _ONSETS = """
     B Ch D F G H J K L M N P R S T V W Y Z Al Am As Ber Br Car Cz Dr El Er Fr Gh Gr Har Hj In Ka Kl Kr Kw Le Ma Mar Mb Ng
     Ol Ör Os Pr Ra Sch Sh Sk Sl Sta Str Sv Tch Th Tr Ul Vr Wa Xi Zh Żu Š Þ
-""".split()  # noqa: SIM905  # as above
+""".split()
 _RHYMES = """
     ab ach ad ag al am an ap ar as at av az eb ed eg el em en er es et ev ib id ig il im in ir is it iv ob od og ol om on
     or os ot ub ud ug ul um un ur us ut aud eich ein ell est ied ind ing old ost ulk und áv ær éd ín óż ør üh ăl
-""".split()  # noqa: SIM905  # as above
+""".split()
 _FAMILY_ENDINGS = """
     a aba acek adze agić ahashi aidis akis ald aldi amoto andra ano anski ante ar arov asz atti auer ault bach berg bo by
     chuk court dahl dóttir e eau eira elli emba enko escu eszku ette ez feld gaard grave gren halter ham hoff i ian idou
     ides ier ikov ingh ini iņš ley lund man mann mont mura nakis nen ni o oğlu ola otti ov ová owicz owski pour quist rath
     ros sen shvili son ssen stad stein strand sworth tani thorpe ton tveit u uddin ula unga uri vall vey vić wala wood ya
     yan yev za zade
-""".split()  # noqa: SIM905  # as above
+""".split()
 _GIVEN_ENDINGS = """
     a aan adh ai ain an ane bert dan e ela en eth ette fa ia iah ian ice ico ie iel ika ila ín ina ine io ir ise isha ita
     iu jun ka kin la lan lia lyn mar mir na ne nor o ora ric sa shi son tha ti tu wen win ya yn zo
-""".split()  # noqa: SIM905  # as above
+""".split()
 _CITY_ENDINGS = """
     a abad ac ana any ar ara au bach berg bridge burg by castro dal dorf e ford furt gorod grad ham haven heim hurst i ia
     ica ino issa järvi köping land ley lo luz mar minster mouth na nes o oba ona ou pol pur rio sk stad stadt stead stow
     ton town tz um va vale vik ville wijk worth ya yama zhou
-""".split()  # noqa: SIM905  # as above
+""".split()
 _SCATTER = 1_000_003
 """A prime: composed names of neighbouring ranks have little in common."""
 _BROWSERS = ("Chrome", "Firefox", "Safari", "Edge", "Opera", "Samsung Internet")

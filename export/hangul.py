@@ -10,8 +10,8 @@ from random import Random
 from anyascii import anyascii
 
 # Jamo in the order of Unicode, romanised.
-_ONSETS = "g gg n d dd l m b bb s ss - j jj ch k t p h".split()  # noqa: SIM905  # read as a line
-_VOWELS = "a ae ya yae eo e yeo ye o wa wae oe yo u weo we wi yu eu ui i".split()  # noqa: SIM905  # as above
+_ONSETS = "g gg n d dd l m b bb s ss - j jj ch k t p h".split()
+_VOWELS = "a ae ya yae eo e yeo ye o wa wae oe yo u weo we wi yu eu ui i".split()
 _CODAS = {"": 0, "k": 1, "n": 4, "l": 8, "m": 16, "p": 17, "s": 19, "ng": 21, "t": 19}
 
 # First what is heard: spelling → sounds, of which the first that fits is taken; options are drawn.

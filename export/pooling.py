@@ -43,7 +43,7 @@ class Layout:
         return f"{words[self.pooling]}{layers}, L2"
 
 
-class Dense(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+class Dense(torch.nn.Module):
     """A linear layer and its activation, as sentence-transformers saves it."""
 
     def __init__(self, folder: Path) -> None:

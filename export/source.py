@@ -66,7 +66,7 @@ class Source:
         return rows
 
 
-class Graph(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+class Graph(torch.nn.Module):
     """The same as `Source.encode`, in a form that exports well: `input_ids`, `attention_mask` → unit rows."""
 
     def __init__(self, source: Source) -> None:

@@ -38,7 +38,7 @@ _NOTHING = (0,)
 _WORTH = (1.6, 1.1, 0.7, 0.65, 1.6, 3.0, 0.9, 0.8, 0.7, 0.8, 0.7, 1.2, 1.2)
 
 
-class Network(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+class Network(torch.nn.Module):
     """A row per feature, times its weight, times the worth of its kind; summed; scaled to length 1.
 
     Rows start at random, so features that training never meets still tell spellings apart, as a random projection.

@@ -12,7 +12,7 @@ _NOISE = """new original free shipping wholesale price sale hot best quality gen
 cheap official buy online in stock warranty kit pack bundle black white with for by the and nuevo envio gratis oferta
 original barato neu versandkostenfrei angebot kaufen neuf livraison gratuite pas cher nuovo offerta spedizione gratuita
 murah termurah terbaru ready stok promo grosir garansi resmi bisa cod pria wanita anak import premium terlaris bonus
-novo frete barato nowy tanio nieuw goedkoop gratis women men kids fashion style hq 2019 2020 limited edition""".split()  # noqa: SIM905  # forty quoted words read worse
+novo frete barato nowy tanio nieuw goedkoop gratis women men kids fashion style hq 2019 2020 limited edition""".split()
 _OTHER = ("ii", "pro", "max", "mini", "red", "blue", "part 2", "plus", "2", "iii", "black", "xl", "s", "lite")
 
 

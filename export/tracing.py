@@ -14,7 +14,7 @@ from export.graph import OPSET, PROJECTION, rename
 from export.projection import Projection
 
 
-class _Projected(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+class _Projected(torch.nn.Module):
     """Unit rows, PCA, L2."""
 
     def __init__(self, encoder: torch.nn.Module, projection: Projection) -> None:

@@ -77,7 +77,7 @@ _CHANNELS_LAST = {"input_data_format": "channels_last"}
 """Said, because a picture of three pixels' height could be taken for channels."""
 
 
-class Graph(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+class Graph(torch.nn.Module):
     """`pixels`, uint8 [n, size, size, 3] → unit rows: scaling, mean, deviation and order of axes are in the graph."""
 
     def __init__(self, vision: Vision) -> None:
@@ -96,7 +96,7 @@ class Graph(torch.nn.Module):  # type: ignore[misc]  # torch is not there when t
         return torch.nn.functional.normalize(_pooled(self.encoder, values, self.pooling), dim=1)
 
 
-class _Tower(torch.nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+class _Tower(torch.nn.Module):
     """CLIP's half for pictures. The width of its projection is in the configuration of the whole, not of the half."""
 
     def __init__(self, whole: torch.nn.Module) -> None:

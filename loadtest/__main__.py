@@ -1,4 +1,7 @@
-"""The command line of the load test. Standard output is for results, standard error for progress."""
+"""The command line of the load test. Standard output is for results, standard error for progress.
+
+What a command runs is imported when it runs: the help text should not load ONNX Runtime.
+"""
 
 import importlib
 import json
@@ -48,7 +51,7 @@ def run(
     The people in it are invented, and their ids begin with the name of the run. They stay in the cluster; nothing is cleaned up.
     """
     tester, report = _needs("loadtest.run"), _needs("loadtest.report")
-    from loadtest.workload import load_workload  # noqa: PLC0415  # the help text should not load ONNX Runtime
+    from loadtest.workload import load_workload
 
     settings = configured(config, {"profile": profile, "log.level": "warning"})
     outcome = tester.run(settings, load_workload(workload, rate, seconds), metrics, seed, _say, at_rest=at_rest)
@@ -68,7 +71,7 @@ def run(
 @click.option("--force", is_flag=True, help="Also where the workloads differ.")
 def compare(a: Path, b: Path, force: bool) -> None:
     """Put two reports beside each other: B ÷ A."""
-    from loadtest.comparison import compared, load_report  # noqa: PLC0415  # as run
+    from loadtest.comparison import compared, load_report
 
     table = Table("", "A", "B", "B ÷ A", box=None)
     for row in compared(load_report(a), load_report(b), force=force):
@@ -89,8 +92,8 @@ def ceiling(records: str, sample: int, rounds: int, out: Path | None, profile: s
 
     All of it is done here, in this process, under names of its own, which stay in the cluster. No service needs to run.
     """
-    from loadtest.ceiling.measure import Plan, measure  # noqa: PLC0415  # as run
-    from loadtest.ceiling.table import summary, tables  # noqa: PLC0415  # as run
+    from loadtest.ceiling.measure import Plan, measure
+    from loadtest.ceiling.table import summary, tables
 
     try:
         sizes = sorted({int(size) for size in records.split(",")})

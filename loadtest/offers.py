@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from PIL import Image
 
-_BRANDS = "Acero Bluth Corvid Dynamo Elgato Fenwick Globex Halden Initech Juniper Kestrel Lumos Meridian Norvo".split()  # noqa: SIM905  # shorter
+_BRANDS = "Acero Bluth Corvid Dynamo Elgato Fenwick Globex Halden Initech Juniper Kestrel Lumos Meridian Norvo".split()
 _THINGS = (
     *("USB-C charger", "wireless mouse", "mechanical keyboard", "noise cancelling headphones", "action camera"),
     *("solid state drive", "travel router", "espresso machine", "cordless drill", "electric kettle", "desk lamp"),

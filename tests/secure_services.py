@@ -16,7 +16,7 @@ from pathlib import Path
 
 import redis as redis_client
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are exported at run time
+from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
     AclOperation,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are exported at run time
+from confluent_kafka.admin import (
     AdminClient,
     ClusterMetadata,
     ConfigResource,

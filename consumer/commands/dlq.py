@@ -68,7 +68,7 @@ def list_letters(
     config: Path | None,
 ) -> None:
     """Count the dead letters by their reason, and show the newest."""
-    from consumer.letters.replay import Mailbox  # noqa: PLC0415  # the help text should not load the service
+    from consumer.letters.replay import Mailbox
 
     choice = _choice(reason, stage, at)
     with Mailbox(configured(config, {"profile": profile, "log.level": "error"})) as mailbox:
@@ -152,7 +152,7 @@ def replay(
     config: Path | None,
 ) -> None:
     """Send letters back to the topics they came from: each once, and none that would undo something newer."""
-    from consumer.letters.replay import Mailbox  # noqa: PLC0415  # the help text should not load the service
+    from consumer.letters.replay import Mailbox
 
     if everything == any((reason, stage, at)):
         raise click.UsageError("say which: --reason, --stage or --at, or else --all")

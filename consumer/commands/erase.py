@@ -34,7 +34,7 @@ def erase(
     config: Path | None,
 ) -> None:
     """Ask the running service to forget a record: its vector, membership and evidence."""
-    from consumer.erasure.erase import prove_erasure, request_erasure  # noqa: PLC0415  # the help text should not load the service
+    from consumer.erasure.erase import prove_erasure, request_erasure
 
     settings = configured(config, {"profile": profile})
     if not (verify or scan_only):

@@ -23,7 +23,7 @@ def batch(
     source: Path, out: Path, feedback: Path | None, as_json: bool, profile: str | None, config: Path | None
 ) -> None:
     """Cluster the records of a file with the engine of the service."""
-    from consumer.batch import run_batch  # noqa: PLC0415  # the help text should not load ONNX Runtime
+    from consumer.batch import run_batch
 
     settings = configured(config, {"profile": profile, "log.level": "warning"})
     with progress("bytes") as bar:
@@ -80,8 +80,8 @@ def evaluate(
 ) -> None:
     """Cluster a labelled file with the engine of the service, and say how right that is."""
     try:
-        from consumer.evaluate import evaluate as run  # noqa: PLC0415  # see batch
-        from consumer.report import summary, write_report  # noqa: PLC0415  # see batch
+        from consumer.evaluate import evaluate as run
+        from consumer.report import summary, write_report
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"{error.name} is not installed: install the extra `evaluate` (pip install '.[evaluate]' in a checkout)"

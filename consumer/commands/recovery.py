@@ -27,7 +27,7 @@ def rebuild(
     replace: bool, to_end: bool, drop_missing: bool, as_json: bool, profile: str | None, config: Path | None
 ) -> None:
     """Make Redis again from the topics, while no matcher runs."""
-    from consumer.recovery.rebuild import rebuild as run  # noqa: PLC0415  # the help text should not load ONNX Runtime
+    from consumer.recovery.rebuild import rebuild as run
 
     os.umask(0o077)  # snapshots hold vectors, which are personal data
     settings = configured(config, {"profile": profile, "log.level": "warning"})
@@ -63,8 +63,8 @@ def rebuild(
 @with_settings
 def verify(wait_seconds: float, as_json: bool, profile: str | None, config: Path | None) -> None:
     """Compare Redis, topics and index, beside a running service or without; exit code 1 when they differ."""
-    from consumer.recovery.verification import KINDS  # noqa: PLC0415  # see rebuild
-    from consumer.recovery.verify import verify as run  # noqa: PLC0415  # see rebuild
+    from consumer.recovery.verification import KINDS
+    from consumer.recovery.verify import verify as run
 
     settings = configured(config, {"profile": profile, "log.level": "error"})
     with _showing() as show:
@@ -99,7 +99,7 @@ _source = click.option("--from", "source", required=True, metavar="TOPIC", help=
 @with_settings
 def migrate_report(source: str, as_json: bool, profile: str | None, config: Path | None) -> None:
     """Beside the running service: what would merge and what would split."""
-    from consumer.recovery.migrate import report  # noqa: PLC0415  # see rebuild
+    from consumer.recovery.migrate import report
 
     settings = configured(config, {"profile": profile, "log.level": "warning"})
     with _showing() as show:
@@ -153,7 +153,7 @@ def migrate_switch(
     config: Path | None,
 ) -> None:
     """Hand the clusters over: prepare, wait until the matchers in use are stopped, finish. Going back is the same."""
-    from consumer.recovery.migrate import switch  # noqa: PLC0415  # see rebuild
+    from consumer.recovery.migrate import switch
 
     os.umask(0o077)  # see rebuild
     settings = configured(config, {"profile": profile, "log.level": "warning"})

@@ -36,7 +36,7 @@ def feedback(
     config: Path | None,
 ) -> None:
     """Say of records A and B whether they are the same; the running service obeys, and so does every rebuild."""
-    from consumer.review import hand_in, say  # noqa: PLC0415  # the help text should not load the service
+    from consumer.review import hand_in, say
 
     verdicts = [name for name, given in (("same", same), ("different", different), ("undecided", undecided)) if given]
     if (len(records), len(verdicts)) != ((2, 1) if sheet is None else (0, 0)):
@@ -82,8 +82,8 @@ def explain(
     config: Path | None,
 ) -> None:
     """Why records A and B are one or are not; or what holds a CLUSTER together, named by its id or by a record of it."""
-    from consumer.explain import explain_files, explain_stored  # noqa: PLC0415  # see feedback
-    from consumer.prose import text_of  # noqa: PLC0415  # see feedback
+    from consumer.explain import explain_files, explain_stored
+    from consumer.prose import text_of
 
     if (len(names) in {1, 2}) == (files is not None) or len(names) > 2:
         raise click.UsageError("name two records, or one cluster or record; or give two records by --files")

@@ -25,7 +25,7 @@ def topics() -> None:
 @with_settings
 def create(as_json: bool, profile: str | None, config: Path | None) -> None:
     """Create the topics that are missing, as the settings say."""
-    from consumer.wiring import create_topics  # noqa: PLC0415  # see run
+    from consumer.wiring import create_topics
 
     settings = configured(config, {"profile": profile})
     outcomes = create_topics(settings, load_profile(settings.profile))
@@ -43,7 +43,7 @@ def create(as_json: bool, profile: str | None, config: Path | None) -> None:
 @with_settings
 def show(as_json: bool, profile: str | None, config: Path | None) -> None:
     """Print the commands that would create the topics, for who makes them by other means; no broker is asked."""
-    from consumer.wiring import topic_specs  # noqa: PLC0415  # see run
+    from consumer.wiring import topic_specs
 
     settings = configured(config, {"profile": profile, "log.level": "error"})
     specs = topic_specs(settings, load_profile(settings.profile))

@@ -122,7 +122,7 @@ def _verify(deployment: Deployment, states: Sequence[Path]) -> list[str]:
 
 
 def _tell(fault: Fault) -> None:
-    print(  # noqa: T201  # progress, for a person
+    print(
         f"{fault.number:4d} at {fault.at:7.1f} s  {fault.kind}: {fault.struck}, for {fault.lasted:.1f} s",
         file=sys.stderr,
         flush=True,
@@ -165,7 +165,7 @@ def main() -> None:
         )
     if given.out is not None:
         given.out.write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
-    print(report.as_markdown())  # noqa: T201  # the result
+    print(report.as_markdown())
     sys.exit(0 if report.passed else 1)
 
 

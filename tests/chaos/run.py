@@ -155,7 +155,7 @@ def _insist(mend: Mend) -> None:
         try:
             mend()
         except RuntimeError as error:
-            print(error, file=sys.stderr)  # noqa: T201  # of the run's own servers, for a person
+            print(error, file=sys.stderr)
         else:
             return
     mend()

@@ -110,7 +110,7 @@ def _make(image: Image, folder: Path, *, pull: bool) -> None:
     if image.tag == SERVICE:
         _add_next(archive)
     stamp.write_text(fingerprint)
-    print(f"{image.tag}: {time.monotonic() - started:.0f} s")  # noqa: T201  # progress, for a person
+    print(f"{image.tag}: {time.monotonic() - started:.0f} s")
 
 
 def _add_next(archive: Path) -> None:
@@ -159,7 +159,7 @@ def main() -> int:
     try:
         build(given.out, given.base_image)
     except (MissingServiceError, RuntimeError) as error:
-        print(error, file=sys.stderr)  # noqa: T201  # for a person
+        print(error, file=sys.stderr)
         return 1
     return 0
 

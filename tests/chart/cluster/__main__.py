@@ -28,7 +28,7 @@ def main() -> int:
             names = list(_possible(space, asked))
             judged = drilled(space, names, given.per_second)
     except MissingServiceError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # for a person
+        print(error, file=sys.stderr)
         return 1
     if given.out is not None:
         given.out.write_bytes(orjson.dumps(judged, option=orjson.OPT_INDENT_2))
@@ -37,7 +37,7 @@ def main() -> int:
         f"{judged['records']} records, {judged['events']} events; lost {len(judged['lost'])}, doubled "
         f"{len(judged['doubled'])}, gaps {len(judged['gaps'])}; F1 {judged['f1']}"
     )
-    print(table(judged), promised, *wrong, sep="\n")  # noqa: T201  # for a person
+    print(table(judged), promised, *wrong, sep="\n")
     return 1 if wrong else 0
 
 
@@ -45,7 +45,7 @@ def _possible(space: Namespace, names: Sequence[str]) -> Iterator[str]:
     served = space.kubectl("get", "apiservices", "-o", "name")
     for name in names:
         if name in NEEDED and NEEDED[name] not in served:
-            print(f"{name}: not run, the cluster does not serve {NEEDED[name]}")  # noqa: T201  # for a person
+            print(f"{name}: not run, the cluster does not serve {NEEDED[name]}")
         else:
             yield name
 

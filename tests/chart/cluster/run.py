@@ -19,7 +19,7 @@ def drilled(space: Namespace, names: Sequence[str], per_second: float) -> dict[s
     stream = Stream(space)
     stream.start(per_second)
     for name in names:
-        print(f"{name} …", file=sys.stderr, flush=True)  # noqa: T201  # progress, for a person
+        print(f"{name} …", file=sys.stderr, flush=True)
         stream.mark(name)
         DRILLS[name](release)
     judged = stream.finish()

@@ -2,8 +2,6 @@
 or none is there.
 """
 
-# ruff: noqa: INP001, T201  # a script for a pod, not a module
-
 import socket
 import sys
 import urllib.error
