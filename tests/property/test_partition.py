@@ -190,8 +190,8 @@ def test_the_newest_words_are_obeyed(steps: list[Step], quorum: float, cap: int,
 
 
 @EXAMPLES
-@given(disputed_lives(IDS), QUORA, CAPS, REPAIRS)
-def test_what_is_taken_back_was_never_said(steps: list[Step], quorum: float, cap: int, repair: Repair) -> None:
+@given(disputed_lives(IDS), QUORA, CAPS)
+def test_what_is_taken_back_was_never_said(steps: list[Step], quorum: float, cap: int) -> None:
     said, silent = MemoryClusters(), MemoryClusters()
     back = [Say(a, b, "undecided") for a, b in last_words(steps)]
     play(said, [*steps, *back], quorum=quorum, max_size=cap)

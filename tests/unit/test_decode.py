@@ -19,7 +19,7 @@ OFFER = offer_profile()
 SECRET = "zanzibar"  # in values that must never come back in a reason
 
 
-def person(value: object, **changes: object) -> Record:
+def person(value: object) -> Record:
     record = decode(message(orjson.dumps(value)), PERSON)
     assert isinstance(record, Record)
     return record
