@@ -43,7 +43,7 @@ class _Bench:
 
     def until(self, stage: str, topic: str) -> None:
         """Wait until a group has committed all of a topic, however long that takes."""
-        while self.deployment.committed(stage, topic) != self.deployment._ends(topic):  # noqa: SLF001  # a tool of the tests
+        while self.deployment.committed(stage, topic) != self.deployment.ends(topic):
             time.sleep(0.2)
 
     def command(self, name: str, *arguments: str, **environment: str) -> dict[str, Any]:

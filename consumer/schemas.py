@@ -14,7 +14,7 @@ import orjson
 import yaml
 from pydantic import Field, SecretStr, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, override
 
 from consumer import asyncapi
 from consumer.asyncapi import Schema, example_events
@@ -81,7 +81,8 @@ DeadLetterHeaders.__doc__ = (
 class _Untitled(GenerateJsonSchema):
     """Leaves out titles that only repeat the name of a field."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # the base class names it
+    @override
+    def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
@@ -204,7 +205,8 @@ def _json(value: Any) -> str:
 class _Plain(yaml.SafeDumper):
     """Writes a value that occurs twice twice: anchors are for machines."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the base class names it
+    @override
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 

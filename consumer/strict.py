@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
 
 def read_yaml(text: str) -> Any:
     """The one document of a text. Raises what is in NOT_YAML, also where a mapping has a name twice."""
-    return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+    return yaml.load(text, _Loader)  # noqa: S506  # it is a SafeLoader
 
 
 def describe_faults(what: str, error: ValidationError) -> str:

@@ -80,9 +80,8 @@ def _eastern(locale: str, first: str, last: str, city: str, chance: Random) -> t
         kinds = [last.split(), first.split()]
         written, read = chance.sample(range(3), 2)
         spellings = [[name[kind] for name in kinds] for kind in (written, read)]
-        return tuple(  # type: ignore[return-value]  # of two
-            " ".join(reversed(one) if chance.random() < 0.3 else one) + city for one in spellings
-        )
+        one, other = (" ".join(reversed(parts) if chance.random() < 0.3 else parts) + city for parts in spellings)
+        return one, other
     latin = (romanised if locale == "ko_KR" else chinese)(last, first, chance)
     native = f"{last}{first}{city}"
     if chance.random() < 0.2:

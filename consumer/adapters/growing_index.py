@@ -99,7 +99,7 @@ class GrowingIndex:
         index = cls(dim, exact_below, options, folder)
         told = orjson.loads((directory / _ROWS).read_bytes())
         if not isinstance(told, dict):
-            raise ValueError(f"{_ROWS} holds no rows")  # noqa: TRY004  # what it holds is a value here, not a type
+            raise TypeError(f"{_ROWS} holds no rows")
         index._block = told["block"]
         if "graph" in told:
             index._inner = HnswIndex.load(directory, dim, options, told["graph"], folder)

@@ -118,7 +118,7 @@ class ImageStore:
 
     async def _object(self, address: Address) -> bytes | Miss:
         # A range of bytes, so that a large object is not sent; neither is one byte too many kept.
-        content: bytes = await self._bucket._cat_file(address.url, start=0, end=self._limits.max_bytes + 1)  # noqa: SLF001  # the synchronous one has no time-out
+        content: bytes = await self._bucket._cat_file(address.url, start=0, end=self._limits.max_bytes + 1)  # noqa: SLF001  # fsspec's coroutines are named so
         return self._within(content)
 
     def _within(self, content: bytes) -> bytes | Miss:

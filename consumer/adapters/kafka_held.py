@@ -41,7 +41,7 @@ class Held:
             consumer.incremental_assign(self._started(came))
             # librdkafka remembers of a partition that went that it was paused
             consumer.resume([TopicPartition(*p) for p in came])
-        except Exception as error:  # noqa: BLE001 - librdkafka's C frames must not be unwound; poll raises it
+        except Exception as error:  # noqa: BLE001  # librdkafka's C frames must not be unwound; poll raises it
             self._fail(error)
             # The rebalance has to be completed all the same; held still until on_assigned succeeds.
             self._unstarted.update(came)
@@ -69,7 +69,7 @@ class Held:
             # While it runs, partitions that are only revoked can still be committed.
             if known and self._on_revoked is not None:
                 self._on_revoked(known, lost)
-        except Exception as error:  # noqa: BLE001 - as in `come`
+        except Exception as error:  # noqa: BLE001  # as in `come`
             self._fail(error)
         self.all.difference_update(gone)
         self._unstarted.difference_update(gone)

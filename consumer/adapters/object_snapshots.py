@@ -177,13 +177,12 @@ class ObjectSnapshots:
             folder = self._local()
         except OSError as error:
             raise SnapshotError(f"no room for it in {self._spool}: {error}") from error
+        beats = Callback(hooks={"beat": lambda *_, **__: self._files.beat()})  # at every piece that is transferred
         try:
             for file in manifest["files"]:
                 (folder / file).parent.mkdir(exist_ok=True)
                 try:
-                    self._ask(
-                        self._fs.get_file, f"{remote}/{file}", str(folder / file), callback=_Beats(self._files.beat)
-                    )
+                    self._ask(self._fs.get_file, f"{remote}/{file}", str(folder / file), callback=beats)
                 except FileNotFoundError:
                     raise SnapshotError(f"{file} is missing") from None
             return self._files.load(folder, manifest)
@@ -214,18 +213,6 @@ class ObjectSnapshots:
         except Exception as error:  # each file system has libraries and errors of its own
             reason = str(error).partition("\n")[0] or "no answer"
             raise _AwayError(f"{type(error).__name__}: {reason}; check state.snapshots") from error
-
-
-class _Beats(Callback):  # type: ignore[misc]  # fsspec has no types
-    """Tells of every piece that was transferred."""
-
-    def __init__(self, beat: Callable[[], None]) -> None:
-        super().__init__()
-        self._beat = beat
-
-    def relative_update(self, inc: int = 1) -> None:
-        super().relative_update(inc)
-        self._beat()
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -8,7 +8,7 @@ import contextlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ telephone makes 12 to 50 million."""
 _SCAN, _MAX_SCANS = b"\xff\xda", 200
 """What begins a scan of a JPEG, nowhere else in its data; ten are usual."""
 
-_Filter = Literal["box", "bilinear", "bicubic"]
+Filter = Literal["box", "bilinear", "bicubic"]
 _FILTERS: Final = {
     "box": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
@@ -73,15 +73,15 @@ class Preprocessing:
 
     size: int
     resize: Literal["squash", "crop"]
-    filter: _Filter
+    filter: Filter
     shortest_edge: int | None = None
     unframe: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 1024:
             raise ValueError(f"size: {self.size}; 1 to 1024 are possible")
-        if self.filter not in get_args(_Filter):
-            raise ValueError(f"filter: {self.filter!r}; one of {', '.join(get_args(_Filter))}")
+        if self.filter not in get_args(Filter):
+            raise ValueError(f"filter: {self.filter!r}; one of {', '.join(get_args(Filter))}")
         if self.resize not in {"squash", "crop"}:
             raise ValueError(f"resize: {self.resize!r}; squash or crop")
         if (self.resize == "crop") != (self.shortest_edge is not None):
@@ -97,15 +97,15 @@ class Preprocessing:
         return self.size if self.shortest_edge is None else self.shortest_edge
 
 
-def preprocessing_of(spec: Mapping[str, object]) -> Preprocessing:
+def preprocessing_of(spec: Mapping[str, Any]) -> Preprocessing:
     """The object `preprocessing` of a spec.json. Raises ValueError, KeyError or TypeError when it is not one."""
     edge, unframe = spec.get("shortest_edge"), spec.get("unframe", False)
     if not isinstance(unframe, bool):
         raise TypeError(f"unframe: true or false is wanted, this is {unframe!r}")
     return Preprocessing(
         size=_whole(spec["size"]),
-        resize=spec["resize"],  # type: ignore[arg-type]  # checked when it is made
-        filter=spec["filter"],  # type: ignore[arg-type]  # checked when it is made
+        resize=spec["resize"],
+        filter=spec["filter"],
         shortest_edge=None if edge is None else _whole(edge),
         unframe=unframe,
     )

@@ -101,12 +101,15 @@ class Live:
     what: str
 
 
+Kind = Literal["messages", "older versions", "null values"]
+
+
 @dataclass(frozen=True, slots=True)
 class Retained:
     """Messages that a topic still holds, and will lose by itself."""
 
     topic: str
-    what: Literal["messages", "older versions", "null values"]
+    what: Kind
     messages: int
     newest: str
     """UTC, of the newest of them."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from consumer.erasure.residue import Live, Retained, Traces, profile_of
+from consumer.erasure.residue import Kind, Live, Retained, Traces, profile_of
 from consumer.records import Message
 
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -83,12 +83,12 @@ class TopicScan:
             *self._described("null values", nulls, *_tombstones(config)),
         ]
 
-    def _described(self, what: str, timestamps: list[int], span_ms: int | None, because: str) -> list[Retained]:
+    def _described(self, what: Kind, timestamps: list[int], span_ms: int | None, because: str) -> list[Retained]:
         if not timestamps:
             return []
         newest = max(timestamps)
         gone_by = None if span_ms is None or span_ms > _UNBOUNDED_MS else _utc(newest + span_ms)
-        return [Retained(self.topic, what, len(timestamps), _utc(newest), gone_by, because)]  # type: ignore[arg-type]  # one of three
+        return [Retained(self.topic, what, len(timestamps), _utc(newest), gone_by, because)]
 
 
 def _pair(traces: Traces, key: bytes) -> bool:

@@ -30,10 +30,12 @@ class HeldIndexes:
     def __init__(self) -> None:
         self.indexes: Indexes = {}
 
-    def save(self, partition: int, fingerprint: str, offset: int, scopes: Indexes) -> None:  # noqa: ARG002  # the port's
+    def save(self, partition: int, fingerprint: str, offset: int, scopes: Indexes) -> None:
+        del partition, fingerprint, offset
         self.indexes = dict(scopes)
 
-    def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:  # noqa: ARG002  # the port's
+    def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
+        del partition, fingerprint, applied
         return None
 
     def unsaved(self) -> Collection[int]:

@@ -60,7 +60,7 @@ def test_what_is_not_a_saved_index_is_refused(tmp_path: Path, exact_below: int) 
                 (folder / name).unlink()
             else:
                 (folder / name).write_bytes(content)
-            with pytest.raises((OSError, ValueError, KeyError, RuntimeError)):
+            with pytest.raises((OSError, ValueError, KeyError, TypeError, RuntimeError)):
                 GrowingIndex.load(folder, DIM, exact_below, OPTIONS)
 
 

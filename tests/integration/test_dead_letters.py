@@ -71,7 +71,7 @@ def sent_again(deployment: Deployment) -> Counter[str]:
 def forget_input(deployment: Deployment) -> None:
     """Delete every message of the input, as retention does."""
     admin = AdminClient({"bootstrap.servers": deployment.servers})
-    ends = [TopicPartition(deployment.input, n, end) for n, end in deployment._ends(deployment.input).items()]
+    ends = [TopicPartition(deployment.input, n, end) for n, end in deployment.ends(deployment.input).items()]
     for answer in admin.delete_records(ends).values():
         answer.result()
 

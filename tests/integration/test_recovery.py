@@ -102,9 +102,9 @@ def switched(deployment: Deployment, *options: str, **environment: str) -> dict[
 def settle(deployment: Deployment, vectors: str) -> None:
     """Wait until all is through the encoders and matchers of another vectors topic."""
     deployment.flush()
-    ends = deployment._ends(deployment.input)
+    ends = deployment.ends(deployment.input)
     wait_until(lambda: deployment.committed(f"{vectors}.encode", deployment.input) == ends, "the new encoders")
-    wait_until(lambda: deployment.committed("match", vectors) == deployment._ends(vectors), "the new matchers")
+    wait_until(lambda: deployment.committed("match", vectors) == deployment.ends(vectors), "the new matchers")
 
 
 def verified(deployment: Deployment, **environment: str) -> Verified:

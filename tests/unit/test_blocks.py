@@ -1,6 +1,6 @@
 """Blocks of offsets: how a stage takes them, and what it tells its indexes of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +9,7 @@ from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.loop import result_of
 from consumer.match import MatchStage
-from consumer.ports import Cosines, Hits, VectorIndex, whole
+from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats
 from consumer.rows import BLOCK_OFFSETS
 from tests.factories import NOW_MS
@@ -41,8 +41,7 @@ class Noted(GrowingIndex):
 
 def noting() -> tuple[MatchStage, list[str]]:
     log: list[str] = []
-    index: Callable[[], VectorIndex] = lambda: Noted(log)  # noqa: E731  # a type is what it needs, not a name
-    stage = new_stage(MemoryClusters(), index=index, k=5)
+    stage = new_stage(MemoryClusters(), index=lambda: Noted(log), k=5)
     stage.assigned(0, 0)
     return stage, log
 

@@ -43,7 +43,7 @@ def test_a_complete_record() -> None:
     assert record == Record(
         id="r1",
         scope="default",
-        fields=signup(),  # type: ignore[arg-type]  # a plain mapping, as YAML gives
+        fields=signup(),
         born_ms=NOW_MS,
         source=position(7, 3),
         ingested_ms=NOW_MS,

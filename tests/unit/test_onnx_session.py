@@ -17,8 +17,8 @@ MODEL = (FOLDER / "model.onnx").read_bytes()
 SHAPES = Shapes(*({"input_ids": shape, "attention_mask": shape} for shape in ((1, 1), (2, 3), (8, 64))))
 
 
-def session(providers: Sequence[str] | None = (CPU,), **options: object) -> Session:
-    return Session(MODEL, FOLDER, **{"providers": providers, "threads": 1, "shapes": SHAPES, **options})  # type: ignore[arg-type]  # of several types
+def session(providers: Sequence[str] | None = (CPU,), shapes: Shapes | None = SHAPES) -> Session:
+    return Session(MODEL, FOLDER, providers=providers, threads=1, shapes=shapes)
 
 
 def test_the_better_provider_is_preferred_and_each_passed_over_has_its_reason() -> None:
