@@ -38,7 +38,7 @@ class Shape:
     """That look at the thumbnail, in all its hangs."""
 
 
-class Block(nn.Module):  # type: ignore[misc]  # torch is not there when types are checked
+class Block(nn.Module):
     """Attention, then two layers, each on what was normalised before."""
 
     def __init__(self, width: int) -> None:
@@ -57,7 +57,7 @@ class Block(nn.Module):  # type: ignore[misc]  # torch is not there when types a
         return tokens + self.narrow(functional.gelu(self.widen(self.after(tokens))))
 
 
-class Encoder(nn.Module):  # type: ignore[misc]  # see Block
+class Encoder(nn.Module):
     """Unit rows [n, dim] from pixels. 64 patches, each through a stem that sees no other, and one token of colours."""
 
     def __init__(self, shape: Shape) -> None:
@@ -138,7 +138,7 @@ class Encoder(nn.Module):  # type: ignore[misc]  # see Block
         return tokens
 
 
-class Autoencoder(nn.Module):  # type: ignore[misc]  # see Block
+class Autoencoder(nn.Module):
     """He et al. 2022: an encoder that sees a quarter of the patches, and a small decoder that paints the others."""
 
     def __init__(self, encoder: Encoder, width: int = 96, depth: int = 2) -> None:
