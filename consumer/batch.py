@@ -104,6 +104,14 @@ class MemoryPipeline:
         ]
 
 
+def no_record(source: Path, why: str) -> SettingsError:
+    """The error for a file without a single record; `why` is the first reason that was given, if any was."""
+    found = f" ({why})" if why else ""
+    return SettingsError(
+        f"{source}: there is no record in it{found}; a JSON object a line is wanted, each with a text `id` of its own"
+    )
+
+
 _WRITTEN = ("clusters.csv", "events.jsonl", "possible.jsonl", "dead_letters.jsonl", "summary.json")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from consumer.batch import MemoryPipeline, chunks
+from consumer.batch import MemoryPipeline, chunks, no_record
 from consumer.comparison import Comparison
 from consumer.curves import Curve, curve
 from consumer.encode import EncoderSet, EncodeStage
@@ -173,7 +173,12 @@ def read_truth(path: Path) -> dict[str, str]:
                 raise SettingsError(
                     f"{path}: a CSV file with the columns id and cluster_id, separated by a comma, is wanted"
                 )
-            return {row["id"]: row["cluster_id"] for row in reader if row["id"] and row["cluster_id"]}
+            truth: dict[str, str] = {}
+            for row in reader:
+                record_id, cluster_id = row["id"], row["cluster_id"]
+                if record_id and cluster_id and truth.setdefault(record_id, cluster_id) != cluster_id:
+                    raise SettingsError(f"{path}: line {reader.line_num}: {record_id} is in another cluster further up")
+            return truth
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
 
@@ -197,7 +202,7 @@ def _encode(settings: Settings, source: Path, left_out: Container[str], progress
     stage = EncodeStage(encoders, 1)
     vectors: list[Outgoing] = []
     values: dict[str, Mapping[str, object]] = {}
-    rejected, size, read = 0, source.stat().st_size, 0
+    rejected, why, size, read = 0, "", source.stat().st_size, 0
 
     def advance(count: int) -> None:
         nonlocal read
@@ -212,8 +217,13 @@ def _encode(settings: Settings, source: Path, left_out: Container[str], progress
         result = result_of(stage, messages)
         refused = {r.message.position.offset for r in result.rejected}
         rejected += len(refused)
+        if result.rejected and not why:
+            first = result.rejected[0]
+            why = f"line {first.message.position.offset}: {first.reason}"
         vectors += result.outgoing
         values.update({r: orjson.loads(m.value or b"") for line, (m, r) in chunk.items() if line not in refused})
+    if not values:
+        raise no_record(source, why)
     return _Stream(encoders, vectors, values, rejected)
 
 

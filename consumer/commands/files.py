@@ -55,7 +55,7 @@ def batch(
     show_default=True,
     help="Leave one record alone of this share of the entities: labelled files hold more duplicates than most streams.",
 )
-@click.option("--orders", type=click.IntRange(min=0), default=10, show_default=True, help="Random orders of arrival.")
+@click.option("--orders", type=click.IntRange(0, 1000), default=10, show_default=True, help="Random orders of arrival.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -108,6 +108,11 @@ def evaluate(
     if as_json:
         print_json(summary(outcome))
         return
+    if outcome.rejected or outcome.unlabelled:
+        click.echo(
+            f"of {outcome.records + outcome.rejected} records {outcome.rejected} cannot be read (`dedup batch` says why) and "
+            f"{outcome.unlabelled} are not in {truth}: none of these is in the scores"
+        )
     for name, scored in (("pairwise", outcome.pairwise), ("B³", outcome.b_cubed)):
         s, i = scored.scores, scored.intervals["f1"]
         click.echo(f"{name}: precision {s.precision}, recall {s.recall}, F1 {s.f1} ({i.low} to {i.high})")
