@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+import orjson
 
 from consumer.commands.options import configured, print_json, with_settings
 from consumer.letters.dead_letters import Choice
@@ -110,17 +109,24 @@ def _row(found: Any, *, payload: bool) -> dict[str, Any]:
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
+    """Two lines a letter, three with its payload: what there is to tell of one fits no row of a table."""
     for row in rows:
-        shown = {**row, "key": (row["key"] or "")[:_KEY_CHARS], "sha256": (row["sha256"] or "")[:12]}
-        shown["replayed"] = "yes" if row["replayed"] else "no"
-        table.add_row(*("" if value is None else str(value) for value in shown.values()))
-    console = Console(highlight=False, markup=False)
-    console.print(table, soft_wrap=not console.is_terminal)
+        told = [
+            f"rejected {row['rejected']}",
+            f"sent {row['sent']}",
+            "no key" if row["key"] is None else f"key {_quoted(row['key'][:_KEY_CHARS])}",
+            f"{row['bytes']} bytes",
+            *([f"sha256 {row['sha256'][:12]}"] if row["sha256"] else []),
+            *(["replayed"] if row["replayed"] else []),
+        ]
+        click.echo(f"{row['from']}  {row['stage']}: {row['reason']}\n    {', '.join(told)}")
+        if row.get("payload") is not None:
+            click.echo(f"    {_quoted(row['payload'])}")
+
+
+def _quoted(text: str) -> str:
+    """As JSON writes it: what steers a terminal, or ends a line, is spelled out."""
+    return orjson.dumps(text).decode()
 
 
 def _place(text: str) -> tuple[str, int, int]:
