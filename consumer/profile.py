@@ -241,4 +241,4 @@ def load_profile(name_or_path: str) -> Profile:
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(describe_faults(f"profile {name_or_path}", error)) from error
+        raise SettingsError(describe_faults(f"profile {name_or_path}", error, Profile)) from error

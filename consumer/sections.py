@@ -9,8 +9,11 @@ from pydantic import Field, SecretStr, field_validator
 
 from consumer.strict import Strict
 
-Positive = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+# Above these the libraries that count take no number: librdkafka and hnswlib an int of C, sockets a time.
+_MOST, _MOST_SECONDS = 2**31 - 1, 1_000_000
+Positive = Annotated[int, Field(gt=0, le=_MOST)]
+NotNegative = Annotated[int, Field(ge=0, le=_MOST)]
+PositiveFloat = Annotated[float, Field(gt=0, le=_MOST_SECONDS)]
 
 MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 """Topics made here accept messages up to this, so that a record with a 10 MB title is input, not an outage."""
@@ -91,10 +94,10 @@ class TopicSettings(Strict):
         default=12,
         description="Partitions of topics made here. Those of `vectors.<profile>` bound the matchers and must not change.",
     )
-    replication: Annotated[int, Field(ge=-1)] = Field(
+    replication: Annotated[int, Field(ge=-1, le=32767)] = Field(
         default=-1, description="Replicas of topics made here; -1: the broker's default."
     )
-    retention_hours: int = Field(
+    retention_hours: Annotated[int, Field(ge=-1, le=_MOST)] = Field(
         default=168, description="Of inputs, feedback, events and dead letters made here; -1: for ever."
     )
     tombstone_hours: Positive = Field(
@@ -129,7 +132,7 @@ class ModelSettings(Strict):
     directory: Path | None = Field(
         default=None, description="Folder of the models; default: those that come with the package."
     )
-    threads: Annotated[int, Field(ge=0)] = Field(
+    threads: Annotated[int, Field(ge=0, le=1024)] = Field(
         default=0,
         description="Threads of a model; 0: one per core that the affinity mask and the container's quota leave.",
     )
@@ -138,7 +141,7 @@ class ModelSettings(Strict):
         description="Execution providers, by preference; those that do not work here are passed over: `dedup doctor` "
         "says why.",
     )
-    cache_entries: Annotated[int, Field(ge=0)] = Field(
+    cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
         default=50_000,
         description="Texts whose vectors each text model keeps in memory, about 25 MB by default; 0: none. An erasure "
         "empties it.",
@@ -169,7 +172,7 @@ class IndexSettings(Strict):
     """Candidate search."""
 
     neighbours: Positive = Field(default=20, description="k: candidates scored per record.")
-    exact_below: Annotated[int, Field(ge=0)] = Field(
+    exact_below: NotNegative = Field(
         default=10_000,
         description="Records in a scope up to which search is exact; at least ten times `index.dims`, to learn from.",
     )
@@ -180,7 +183,7 @@ class IndexSettings(Strict):
     m: Positive = Field(default=12, description="HNSW M: links per record.")
     ef_construction: Positive = Field(default=100, description="HNSW: width of the search for a new record's links.")
     ef: Positive = Field(default=96, description="HNSW: width of a search, and candidates scored by whole vectors.")
-    threads: Positive = Field(
+    threads: Annotated[int, Field(gt=0, le=1024)] = Field(
         default=2,
         description="Threads of a search among 200,000 records or more in a scope; among fewer it is one, and adding "
         "always uses one, so that a replay builds the same graph.",
@@ -194,7 +197,7 @@ class MatchingSettings(Strict):
         default=None,
         description="What decides on pairs, by its name among the profile's `alternatives`; else its `fusion`.",
     )
-    max_cluster_size: Annotated[int, Field(ge=2)] = Field(
+    max_cluster_size: Annotated[int, Field(ge=2, le=_MOST)] = Field(
         default=100, description="A match that would make a larger cluster is held for a person."
     )
     quorum: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -202,11 +205,11 @@ class MatchingSettings(Strict):
         description="Share of the pairs between two groups that must be duplicates before they become one cluster; of a "
         "group larger than `index.neighbours`, of as many pairs as can be compared. 0: one pair is enough.",
     )
-    repair_records: Annotated[int, Field(ge=0)] = Field(
+    repair_records: NotNegative = Field(
         default=50,
         description="Clusters beside those that a record touches are judged anew with them, up to so many records in all.",
     )
-    redo_per_row: Annotated[int, Field(ge=0)] = Field(
+    redo_per_row: NotNegative = Field(
         default=2, description="Clusters that did not fit are judged later, so many with each record that comes."
     )
     exemplar_alpha: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -261,7 +264,9 @@ class PrivacySettings(Strict):
 class LimitSettings(Strict):
     """How much at once, and how much is put up with."""
 
-    batch_records: Positive = Field(default=256, description="Messages in a batch, at most.")
+    batch_records: Annotated[int, Field(gt=0, le=100_000)] = Field(
+        default=256, description="Messages in a batch, at most."
+    )
     poll_seconds: PositiveFloat = Field(default=0.5, description="Longest wait for a first message.")
     consecutive_rejects: Positive = Field(default=1000, description="So many dead letters in a row stop the process.")
     drain_seconds: PositiveFloat = Field(default=25.0, description="Budget for finishing after SIGTERM.")
@@ -287,7 +292,7 @@ class StateSettings(Strict):
         "Takes the memory of all partitions.",
     )
     snapshot_records: Positive = Field(default=50_000, description="Messages between two snapshots of a partition.")
-    erased_minutes: Annotated[float, Field(ge=0)] = Field(
+    erased_minutes: Annotated[float, Field(ge=0, le=_MOST_SECONDS)] = Field(
         default=60.0, description="A snapshot that may hold an erased record is replaced after so long."
     )
 

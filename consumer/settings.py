@@ -91,13 +91,25 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, object] | 
         for dotted, value in (overrides or {}).items():
             layers = _replaced(layers, dotted.split("."), value)
         settings = Settings(**layers)
-    except EnvironmentSettingsError as error:
-        raise SettingsError(f"settings: {error}: lists and mappings are written as JSON there") from None
+    except EnvironmentSettingsError:
+        raise SettingsError("\n".join(["settings:", *_unread(), *mistaken])) from None
     except ValidationError as error:
-        raise SettingsError("\n".join([describe_faults("settings", error), *mistaken])) from None
+        raise SettingsError("\n".join([describe_faults("settings", error, Settings), *mistaken])) from None
     if mistaken:
         raise SettingsError("\n".join(["settings:", *mistaken]))
     return settings
+
+
+def _unread() -> list[str]:
+    """Variables that hold a list or a mapping, and not as JSON."""
+    faults, source = [], EnvSettingsSource(Settings)
+    for name, value in sorted(source.env_vars.items()):
+        source.env_vars = {name: value}
+        try:
+            source()
+        except EnvironmentSettingsError:
+            faults.append(f'  {name.upper()}: lists and mappings are JSON in the environment: ["…"], {{"…": "…"}}')
+    return faults
 
 
 def _mistaken(environment: Mapping[str, str]) -> list[str]:

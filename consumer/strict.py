@@ -1,11 +1,14 @@
 """What people write by hand, read strictly: a name that sets nothing, or sets something twice, is reported, not ignored."""
 
+import difflib
 import re
 from collections.abc import Hashable, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 _NAME = re.compile(r"[a-z0-9_.]{1,64}")
 NOT_YAML = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
@@ -41,13 +44,31 @@ def read_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)  # noqa: S506  # it is a SafeLoader
 
 
-def describe_faults(what: str, error: ValidationError) -> str:
-    """All faults of a pydantic error, one a line, without the values (they may be secrets).
+def describe_faults(what: str, error: ValidationError, model: type[BaseModel]) -> str:
+    """All faults of a pydantic error of a model, one a line, without the values (they may be secrets).
 
     A name that does not look like one is left out too: `key:secret`, without a blank, is a name to YAML.
     """
-    lines = [f"  {_place(fault['loc']) or '(whole)'}: {fault['msg']}" for fault in error.errors()]
+    lines = [f"  {_place(fault['loc']) or '(whole)'}: {_said(fault, model)}" for fault in error.errors()]
     return "\n".join([f"{what}:", *lines])
+
+
+def _said(fault: ErrorDetails, model: type[BaseModel]) -> str:
+    if fault["type"] in {"model_type", "model_attributes_type"}:
+        return "a mapping of names to values is wanted"
+    if fault["type"] != "extra_forbidden":
+        return fault["msg"]
+    alike = difflib.get_close_matches(str(fault["loc"][-1]), _names(model) - {fault["loc"][-1]})
+    return "there is no such name here" + (f"; is {' or '.join(alike)} meant?" if alike else "")
+
+
+@cache
+def _names(model: type[BaseModel]) -> frozenset[str]:
+    """All names that a model has, on every level."""
+    schema = model.model_json_schema()
+    return frozenset(
+        name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", ())
+    )
 
 
 def _place(names: Sequence[int | str]) -> str:

@@ -123,7 +123,7 @@ def load_workload(name_or_path: str, rate: float | None = None, seconds: float |
         workload = Workload.model_validate(content)
         return workload if rate is seconds is None else _changed(workload, rate, seconds)
     except ValidationError as error:
-        raise SettingsError(describe_faults(what, error)) from None
+        raise SettingsError(describe_faults(what, error, Workload)) from None
 
 
 def bundled() -> list[str]:

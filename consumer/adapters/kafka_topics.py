@@ -157,6 +157,7 @@ class _Admin(AdminClient):
         # What fails is raised; librdkafka itself would write the reason to standard error, twenty times a second.
         config: dict[str, Any] = {"log_level": 0, **properties, "error_cb": self.causes}
         super().__init__(config)
+        self.servers = properties.get("bootstrap.servers", "")
 
 
 def _admin(properties: Properties) -> _Admin:
@@ -176,7 +177,7 @@ def _metadata(admin: _Admin, timeout_seconds: float) -> ClusterMetadata:
             cause = admin.causes.of(error.args[0])
             left = deadline - time.monotonic()
             if cause is not error.args[0] or left <= 0:
-                raise _admin_error("asking for the cluster", KafkaException(cause)) from error
+                raise _admin_error(f"Kafka at {admin.servers}", KafkaException(cause)) from error
             wait = max(0.1, min(2 * wait, left))
 
 

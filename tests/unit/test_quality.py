@@ -144,7 +144,7 @@ def fault(file: Path, **changes: Any) -> str:
     ("wrong", "said"),
     [
         ({"name": 0.4, "city": 0.6}, "quality: Value error, signals are wanted (completeness, recency, count, length"),
-        ({"shine": {"weight": 1}}, "quality.shine: Extra inputs are not permitted"),
+        ({"shine": {"weight": 1}}, "quality.shine: there is no such name here"),
         ({"completeness": {"fields": {}}}, "quality.completeness.fields: "),
         ({"completeness": {"fields": {"name": 0}}}, "quality.completeness.fields.name: Input should be greater than 0"),
         ({"recency": {"field": "login_times"}}, "quality.recency.half_life_days: Field required"),
