@@ -25,6 +25,7 @@ import onnxruntime
 import orjson
 from tokenizers import Tokenizer
 
+from benchmarks import given
 from consumer import logs
 from consumer.batch import MemoryPipeline
 from consumer.cores import available_cores
@@ -42,8 +43,8 @@ _CHUNK = 2_048
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=3_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--records", type=given.count, default=3_000)
+    parser.add_argument("--rounds", type=given.count, default=3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threshold", type=float, default=0.8, help="cosine from which the afternoon's says duplicate")
     parser.add_argument("--runtime", choices=sorted(_EMBED), default="sentence-transformers", help="the afternoon's")

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks import given
 from consumer.simulate import signups
 from tests import services
 from tests.deployment import PERSON, Deployment, clean_environment
@@ -25,7 +26,7 @@ _LARGE = b'{"name": "' + b"x" * 10_000_000 + b'"}'
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--records", type=given.count, default=100_000)
     parser.add_argument("--large", type=int, default=60, help="messages of 10 MB among them")
     chosen = parser.parse_args()
     with services.kafka() as kafka, services.redis() as redis, tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from benchmarks import given
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.hnsw_index import HnswIndex
@@ -39,9 +40,9 @@ _LEARNT = 10_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", type=Path)
-    parser.add_argument("--truth", type=Path)
-    parser.add_argument("--records", type=int, default=20_000, help="invented, or read")
+    parser.add_argument("--input", type=given.file)
+    parser.add_argument("--truth", type=given.file)
+    parser.add_argument("--records", type=given.count, default=20_000, help="invented, or read")
     parser.add_argument("--dims", default="16,32,48,64,96")
     parser.add_argument("--m", type=int, default=HnswOptions().m)
     parser.add_argument("--ef", type=int, default=HnswOptions().ef)

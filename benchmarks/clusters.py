@@ -9,10 +9,10 @@ JSON with those of all.
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from pydantic import SecretStr
 
+from benchmarks import given
 from consumer import wiring
 from consumer.batch import MemoryPipeline, chunks
 from consumer.garbage import collect_rarely
@@ -24,8 +24,8 @@ from tests import services
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", type=Path, required=True, help="JSONL of records with an id")
-    parser.add_argument("--records", type=int, default=14_000, help="about so many of them, from the first")
+    parser.add_argument("--input", type=given.file, required=True, help="JSONL of records with an id")
+    parser.add_argument("--records", type=given.count, default=14_000, help="about so many of them, from the first")
     parser.add_argument("--profile", default="signup")
     chosen = parser.parse_args()
     profile = load_profile(chosen.profile)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import given
 from benchmarks.stream import Run
 from consumer.simulate import signups
 from tests import services
@@ -22,8 +23,8 @@ MODES = ("at_least_once", "exactly_once")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=20_000)
-    parser.add_argument("--turns", type=int, default=3, help="of each mode")
+    parser.add_argument("--records", type=given.count, default=20_000)
+    parser.add_argument("--turns", type=given.count, default=3, help="of each mode")
     parser.add_argument("--rate", type=float, default=0, help="records a second; 0: as fast as it goes")
     chosen = parser.parse_args()
     figures: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}

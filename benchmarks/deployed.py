@@ -32,6 +32,9 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0, metavar="MS", help="how far the broker is, each way")
     parser.add_argument("command", nargs="+")
     chosen = parser.parse_args()
+    roles: list[str] = chosen.service.split(",") if chosen.service else []
+    if unknown := set(roles) - {"all", "encode", "match"}:
+        parser.error(f"--service {', '.join(sorted(unknown))}: all, encode or match is wanted, with a comma between")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else what was started here would stay
     with tempfile.TemporaryDirectory() as name, _broker(chosen.delay) as broker, services.redis() as store:
         told = {
@@ -44,7 +47,6 @@ def main() -> None:
         }
         own = {key: value for key, value in os.environ.items() if key.startswith("DEDUP_")}
         command: list[str] = chosen.command
-        roles = chosen.service.split(",") if chosen.service else []
         started = [Process({**own, **told}, Path(name) / role, "run", "--role", role) for role in roles]
         for service in started:
             port = service.wait_ready().port

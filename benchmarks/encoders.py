@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from benchmarks import given
 from benchmarks.rows import Rows, people, pictures, recorded, titles
 from consumer.cores import available_cores
 from consumer.errors import DedupError
@@ -251,7 +252,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="a folder of JPEG files instead of drawn ones")
     parser.add_argument("--stream", type=Path, help="JSONL with name and city, to measure the cache on")
     parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=given.count, default=5)
     parser.add_argument(
         "--clock", choices=_CLOCKS, default="wall", help="processor: of all threads; for a machine that others use too"
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgpack
 from pydantic import SecretStr
 
+from benchmarks import given
 from benchmarks.restore import resident
 from consumer import wiring
 from consumer.adapters.no_snapshots import NoSnapshots
@@ -42,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["encode", "match"])
     parser.add_argument("--workload", default="soak")
-    parser.add_argument("--messages", type=int, default=600_000, help="of the input topic")
+    parser.add_argument("--messages", type=given.count, default=600_000, help="of the input topic")
     chosen = parser.parse_args()
     with ExitStack() as stack:
         file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "messages"

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks import given
 from consumer.simulate import signups
 from tests import services
 from tests.deployment import PERSON, Deployment, clean_environment
@@ -93,7 +94,7 @@ class _Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=5_000)
+    parser.add_argument("--records", type=given.count, default=5_000)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, services.kafka() as broker, services.redis() as store:
         bench = _Bench(broker.address, store.address, Path(name))

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from benchmarks import given
 from consumer import wiring
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.growing_index import GrowingIndex
@@ -49,12 +50,14 @@ _START_MS = 1_750_000_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["build", "measure", "load"], help="`load` is what `measure` runs, once")
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--records", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=given.folder, required=True)
+    parser.add_argument("--records", type=given.count, default=1_000_000)
+    parser.add_argument("--rounds", type=given.count, default=3)
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     settings = load_settings(None, {"profile": "signup"})
+    if arguments.what != "build" and not (folder / "replay.json").is_file():
+        parser.error(f"{folder}: nothing was built there; run `build` with this folder first")
     if arguments.what == "build":
         figures = build(settings, folder, arguments.records)
     elif arguments.what == "measure":

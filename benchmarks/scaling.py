@@ -18,10 +18,11 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks import given
 
 _SPARE = 0.7
 """Of a core; the rest is to catch up with after a stop."""
@@ -33,14 +34,14 @@ Law = Callable[[float], float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ceiling", type=Path, required=True)
-    parser.add_argument("--restore", type=Path, nargs="+", required=True)
+    parser.add_argument("--ceiling", type=given.figures, required=True)
+    parser.add_argument("--restore", type=given.figures, nargs="+", required=True)
     parser.add_argument("--redis-bytes", type=float, default=640, help="a record, as `benchmarks.stage match` says")
     parser.add_argument("--records", type=float, default=200e6)
-    parser.add_argument("--scopes", type=int, default=64)
+    parser.add_argument("--scopes", type=given.count, default=64)
     parser.add_argument("--rate", type=float, default=2_000, help="records a second, of all scopes")
     chosen = parser.parse_args()
-    points = _points(json.loads(chosen.ceiling.read_text()), [json.loads(p.read_text()) for p in chosen.restore])
+    points = _points(chosen.ceiling, chosen.restore)
     fits = {name: _fitted(name, found) for name, found in points.items()}
     for name, fit in fits.items():
         print(

@@ -24,6 +24,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from redis import Redis
 
+from benchmarks import given
 from consumer import wiring
 from consumer.adapters.no_snapshots import NoSnapshots
 from consumer.decode import DEFAULT_SCOPE
@@ -48,9 +49,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["encode", "match"])
     parser.add_argument("--profile", default="signup")
-    parser.add_argument("--records", type=int, default=10_000, help="in the index beforehand")
-    parser.add_argument("--sample", type=int, default=4096, help="messages of a round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--records", type=given.count, default=10_000, help="in the index beforehand")
+    parser.add_argument("--sample", type=given.count, default=4096, help="messages of a round")
+    parser.add_argument("--rounds", type=given.count, default=3)
     parser.add_argument("--flame", type=Path, help="where a flame graph goes")
     chosen = parser.parse_args()
     profile = load_profile(chosen.profile)

@@ -30,6 +30,7 @@ import numpy as np
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from benchmarks import given
 from consumer.evaluation import EventView, b_cubed, pairwise
 from consumer.profile import load_profile
 from tests import services
@@ -269,8 +270,8 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("records", type=Path)
-    parser.add_argument("truth", type=Path)
+    parser.add_argument("records", type=given.file)
+    parser.add_argument("truth", type=given.file)
     parser.add_argument("--profile", default="signup")
     parser.add_argument("--rate", type=float, default=0, help="records a second; 0: as fast as it goes")
     parser.add_argument("--limit", type=int, default=0, help="only the first so many records")
