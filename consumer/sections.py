@@ -268,7 +268,9 @@ class LimitSettings(Strict):
         default=256, description="Messages in a batch, at most."
     )
     poll_seconds: PositiveFloat = Field(default=0.5, description="Longest wait for a first message.")
-    consecutive_rejects: Positive = Field(default=1000, description="So many dead letters in a row stop the process.")
+    consecutive_rejects: Positive = Field(
+        default=1000, description="More dead letters than this in a row stop the process."
+    )
     drain_seconds: PositiveFloat = Field(default=25.0, description="Budget for finishing after SIGTERM.")
     stalled_seconds: PositiveFloat = Field(
         default=120.0, description="Without a turn of the loop for so long, `/livez` fails."

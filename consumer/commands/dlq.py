@@ -168,7 +168,7 @@ def replay(
     if as_json:
         print_json({**asdict(outcome), "dry_run": dry_run})
         return
-    click.echo(f"{outcome.replayed} {'would be' if dry_run else 'were'} sent again")
+    click.echo(f"{outcome.replayed} {'would be ' if dry_run else ''}sent again")
     for n, why in (
         (
             outcome.superseded,
