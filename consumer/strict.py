@@ -57,7 +57,7 @@ def _said(fault: ErrorDetails, model: type[BaseModel]) -> str:
     if fault["type"] in {"model_type", "model_attributes_type"}:
         return "a mapping of names to values is wanted"
     if fault["type"] != "extra_forbidden":
-        return fault["msg"]
+        return fault["msg"].removeprefix("Value error, ")
     alike = difflib.get_close_matches(str(fault["loc"][-1]), _names(model) - {fault["loc"][-1]})
     return "there is no such name here" + (f"; is {' or '.join(alike)} meant?" if alike else "")
 

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from consumer.commands.options import configured, with_settings
+from consumer.commands.options import configured, make_folder, with_settings
 from consumer.errors import DedupError, SettingsError
 
 
@@ -54,7 +54,9 @@ def run(
     from loadtest.workload import load_workload
 
     settings = configured(config, {"profile": profile, "log.level": "warning"})
-    outcome = tester.run(settings, load_workload(workload, rate, seconds), metrics, seed, _say, at_rest=at_rest)
+    chosen = load_workload(workload, rate, seconds)
+    make_folder(out)
+    outcome = tester.run(settings, chosen, metrics, seed, _say, at_rest=at_rest)
     if out is not None:
         report.write_report(outcome, out)
         _say(f"see {out}/report.html")
@@ -100,12 +102,12 @@ def ceiling(records: str, sample: int, rounds: int, out: Path | None, profile: s
     except ValueError:
         raise click.UsageError(f"--records {records}: numbers with commas between them are wanted") from None
     configured(config, {"profile": profile, "log.level": "error"})
+    make_folder(out)
     found = measure(config, profile, sizes, Plan(sample, rounds), _say)
     for table in tables(found):
         Console(width=120).print(table, highlight=False)
     result = json.dumps(summary(found))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         (out / "ceiling.json").write_text(result, encoding="utf-8")
     click.echo(result)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from consumer.commands.options import configured, print_json, progress, with_settings
+from consumer.commands.options import configured, make_folder, print_json, progress, with_settings
 from consumer.errors import SettingsError
 
 
@@ -87,6 +87,7 @@ def evaluate(
             f"{error.name} is not installed: install the extra `evaluate` (pip install '.[evaluate]' in a checkout)"
         ) from None
     settings = configured(config, {"profile": profile, "log.level": "warning"})
+    make_folder(out)
     with progress("") as bar:
         task = bar.add_task("", total=None)
 

@@ -1,5 +1,6 @@
 """What commands share: the options that choose settings, JSON on standard output, progress on standard error."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from consumer import logs
+from consumer.errors import SettingsError
 from consumer.settings import Settings, load_settings
 
 CONSOLE = Console(stderr=True)
@@ -41,6 +43,17 @@ def in_utf8(_context: click.Context, _parameter: click.Parameter, value: Any) ->
     except UnicodeEncodeError:
         raise click.BadParameter("not in UTF-8") from None
     return value
+
+
+def make_folder(out: Path | None) -> None:
+    """Make the folder for results, where one is named, before the work. Raises SettingsError if they could not be written."""
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=out):
+                pass
+    except OSError as error:
+        raise SettingsError(f"{out}: {error.strerror}; name a folder that can be written") from error
 
 
 def print_json(value: object) -> None:
