@@ -42,7 +42,9 @@ class HealthServer:
         try:
             self._server = make_server(host, port, self._answer, _Server, _Quiet)
         except OSError as error:
-            raise SettingsError(f"http: cannot listen on {host}:{port} ({error.strerror}); set http.port") from error
+            raise SettingsError(
+                f"http: cannot listen on {host}:{port} ({error.strerror}); set http.port or http.host; `dedup demo` takes --port"
+            ) from error
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 

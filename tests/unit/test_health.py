@@ -110,7 +110,9 @@ def test_a_port_that_is_taken_is_named(server: HealthServer) -> None:
 
 
 def test_a_host_that_is_not_ours_is_named() -> None:
-    with pytest.raises(SettingsError, match=r"cannot listen on 203\.0\.113\.1:0"):
+    with pytest.raises(
+        SettingsError, match=r"cannot listen on 203\.0\.113\.1:0 .* http\.host; `dedup demo` takes --port"
+    ):
         HealthServer("203.0.113.1", 0, {}, STALLED_SECONDS)
 
 
