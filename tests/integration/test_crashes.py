@@ -31,23 +31,8 @@ from consumer.ports import ClusterStore, Delivery, Source, VectorIndex
 from consumer.records import Message, Outgoing, Saying
 from tests.deliveries import AtLast
 from tests.factories import KEY, NOW_MS
-from tests.property.test_match import (
-    CITIES,
-    NAMES,
-    TOPICS,
-    VECTORS,
-    Again,
-    Drop,
-    Put,
-    Step,
-    Tell,
-    by_id,
-    load_index,
-    messages_of,
-    new_index,
-    new_stage,
-    view_of,
-)
+from tests.match_runs import TOPICS, by_id, load_index, new_index, new_stage, view_of
+from tests.match_streams import CITIES, NAMES, VECTORS, Again, Drop, Put, Step, Tell, messages_of
 from tests.services import Server
 
 T = TypeVar("T")

@@ -22,7 +22,8 @@ from tests.integration.test_crashes import (
     life,
     redis_store,
 )
-from tests.property.test_match import TOPICS, VECTORS
+from tests.match_runs import TOPICS
+from tests.match_streams import VECTORS
 
 STEPS = life(SEED)
 REFUSED = "snapshot refused"

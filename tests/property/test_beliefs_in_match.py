@@ -23,26 +23,8 @@ from consumer.match import MatchStage
 from consumer.records import Message, Outgoing, ScopeUpdate
 from consumer.whitening import Whitening
 from tests.factories import LinearDecider
-from tests.property.test_match import (
-    CUTS,
-    EXAMPLES,
-    NEIGHBOURS,
-    SCOPE,
-    TOPICS,
-    Put,
-    Step,
-    batches,
-    by_id,
-    contents,
-    delivered,
-    encoders,
-    feed,
-    messages_of,
-    new_stage,
-    play,
-    streams,
-    values,
-)
+from tests.match_runs import TOPICS, batches, by_id, contents, feed, new_stage, play, values
+from tests.match_streams import CUTS, EXAMPLES, NEIGHBOURS, SCOPE, Put, Step, delivered, encoders, messages_of, streams
 
 SPEC = LearnedSpec(kind="learned", model="linear", duplicate=0.7, possible=0.2, min_evidence=0.7)
 DECIDER = LinearDecider(

@@ -20,25 +20,8 @@ from consumer.metrics import METRICS
 from consumer.ports import VectorIndex
 from consumer.records import Message
 from tests.factories import NOW_MS, unit_rows
-from tests.property.test_match import (
-    CUTS,
-    EXAMPLES,
-    SCOPE,
-    TOPICS,
-    VECTORS,
-    Drop,
-    Put,
-    Step,
-    delivered,
-    feed,
-    messages_of,
-    new_stage,
-    play,
-    sets,
-    sources,
-    streams,
-    values,
-)
+from tests.match_runs import TOPICS, feed, new_stage, play, sets, sources, values
+from tests.match_streams import CUTS, EXAMPLES, SCOPE, VECTORS, Drop, Put, Step, delivered, messages_of, streams
 from tests.property.test_rebuild import compacted, held
 
 DIM = 16

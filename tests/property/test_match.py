@@ -1,321 +1,55 @@
-"""Laws of the match stage: what may not matter (batches, redelivery, order), and what a cluster is by definition.
+"""Laws of the match stage: what may not matter (batches, redelivery, order), and what a cluster is by definition."""
 
-Records are encoded for real; search is exact. `Put`, `Drop`, `Tell` and `Again` write a stream, `play` runs it through a
-stage.
-"""
-
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import orjson
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
-from consumer.adapters.growing_index import GrowingIndex
-from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.memory_clusters import MemoryClusters
-from consumer.adapters.no_snapshots import NoSnapshots
-from consumer.decisions import Policy
-from consumer.encode import EncoderSet
-from consumer.evaluation import EventView
-from consumer.fusion import Fusion, WeightedFusion
-from consumer.fusion_spec import WeightedSpec
-from consumer.loop import Result, result_of
+from consumer.loop import result_of
 from consumer.match import MatchStage
-from consumer.match_settings import MatchSettings
-from consumer.merging import MergeRules
-from consumer.names import scope_partition
-from consumer.outbox import MatchTopics
-from consumer.ports import ClusterStore, SnapshotStore, VectorIndex
-from consumer.records import Cluster, Erasure, FieldValue, Message, Outgoing, Position, Record, Saying, Verdict
+from consumer.records import Cluster, Message, Position
 from consumer.redo import Repair
-from consumer.vectors import pack_erasure, pack_vector, pack_verdict
-from tests.factories import KEY, NOW_MS, encoder_set, person_profile
+from tests.factories import NOW_MS
+from tests.match_runs import (
+    PLENTY,
+    TOPICS,
+    by_id,
+    clusters,
+    contents,
+    feed,
+    new_stage,
+    pairs,
+    play,
+    sets,
+    sources,
+    values,
+    view_of,
+)
+from tests.match_streams import (
+    ALL,
+    CUTS,
+    EXAMPLES,
+    NEIGHBOURS,
+    SCOPE,
+    VECTORS,
+    Again,
+    Drop,
+    Put,
+    Step,
+    delivered,
+    encoded,
+    encoders,
+    inserts,
+    last_versions,
+    messages_of,
+    streams,
+)
 
-VECTORS = "vectors"
-TOPICS = MatchTopics("events", "clusters", "possible")
-SCOPE = "default"
-ALL = 1_000
-"""More neighbours, or members, than any stream has records: no cut, no cap."""
-PLENTY = Repair(ALL, 2)
-OPTIONS = HnswOptions()
-EXAMPLES = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-
-
-# --- streams -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """A record arrives, or arrives again."""
-
-    id: str
-    name: str
-    city: str | None
-    born_ms: int
-    scope: str = SCOPE
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """A record is erased."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """The message of an earlier step once more, as an encoder that crashed before its commit sends it."""
-
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """A person says something of two records."""
-
-    a: str
-    b: str
-    says: Saying
-    scope: str = SCOPE
-
-
-Step = Put | Drop | Tell | Again
-
-
-@cache
-def encoders() -> EncoderSet:
-    profile = person_profile(
-        modalities={
-            "name": {"encoder": "lexical", "fields": ["name"], "dim": 32, "weight": 0.7},
-            "city": {"encoder": "lexical", "fields": ["city"], "dim": 16, "weight": 0.3},
-        },
-        fusion={"duplicate": 0.8, "possible": 0.55, "slope": 20, "min_evidence": 0.7},
-        quality={"completeness": {"fields": {"name": 2 / 3, "city": 1 / 3}}},
-    )
-    return encoder_set(profile)
-
-
-@cache
-def _encoded(name: str, city: str | None) -> Record:
-    fields: dict[str, FieldValue] = {"name": name} if city is None else {"name": name, "city": city}
-    return Record("", SCOPE, fields, 0, Position("persons", 0, 0), 0)
-
-
-def messages_of(steps: Sequence[Step], partitions: int = 1) -> list[Outgoing]:
-    """What the encode stage sends for the steps; step i is message i of the input topic."""
-    made: list[list[Outgoing]] = []
-    for i, step in enumerate(steps):
-        source, ingested_ms = Position("persons", 0, i), NOW_MS + 1_000 * i
-        if isinstance(step, Again):
-            made.append(made[step.step % i] if i else [])
-        elif isinstance(step, Drop):
-            made.append([pack_erasure(Erasure(step.id, source, ingested_ms), VECTORS, p) for p in range(partitions)])
-        elif isinstance(step, Tell):
-            said = Position("feedback", 0, i)
-            word = Verdict(step.a, step.b, step.says, "steward", ingested_ms, step.scope, said, ingested_ms)
-            made.append([pack_verdict(word, VECTORS, scope_partition(step.scope, partitions))])
-        else:
-            record = replace(
-                _encoded(step.name, step.city),
-                id=step.id,
-                scope=step.scope,
-                born_ms=step.born_ms,
-                source=source,
-                ingested_ms=ingested_ms,
-            )
-            (vector,) = encoders().encode([record])
-            made.append([pack_vector(vector, VECTORS, scope_partition(step.scope, partitions))])
-    return [message for step_messages in made for message in step_messages]
-
-
-def delivered(outgoing: Iterable[Outgoing]) -> list[Message]:
-    """Messages of one partition as a source hands them out."""
-    return [
-        Message(Position(m.topic, 0, offset), m.key, m.value, m.timestamp_ms or 0, m.headers)
-        for offset, m in enumerate(outgoing)
-    ]
-
-
-NAMES = ["maria garcia", "mario garcia", "maria garcia lopez", "marian garcía", "john smith", "jon smith", "li wei"]
-CITIES = ["madrid", "madrid", "madrit", "london", None]
-
-
-def _lives(
-    people: st.SearchStrategy[tuple[str, str | None]], n_ids: int, *, again: bool, words: bool
-) -> st.SearchStrategy[Any]:
-    ids = st.sampled_from([f"r{i}" for i in range(n_ids)])
-    puts = st.builds(
-        lambda record_id, person, born: Put(record_id, person[0], person[1], NOW_MS + born),
-        ids,
-        people,
-        st.integers(0, 5),
-    )
-    steps: list[st.SearchStrategy[Any]] = [puts, puts, puts, st.builds(Drop, ids)]
-    if words:
-        pairs = st.lists(ids, min_size=2, max_size=2, unique=True).map(sorted)
-        says: st.SearchStrategy[Saying] = st.sampled_from(["same", "different", "undecided"])
-        steps.append(st.builds(lambda pair, word: Tell(pair[0], pair[1], word), pairs, says))
-    if again:
-        steps.append(st.builds(Again, st.integers(0, 24)))
-    return st.lists(st.one_of(steps), min_size=2, max_size=24)
-
-
-def streams(*, again: bool = True, words: bool = False) -> st.SearchStrategy[Any]:
-    """Inserts, updates and erasures of a few records: of many people, or of two, so that all are ties."""
-    many = st.tuples(st.sampled_from(NAMES), st.sampled_from(CITIES))
-    two = st.sampled_from([("john smith", "london"), ("jon smith", "london")])
-    return _lives(many, 8, again=again, words=words) | _lives(two, 5, again=again, words=words)
-
-
-def inserts(cities: Sequence[str | None] = CITIES, max_size: int = 12) -> st.SearchStrategy[list[Put]]:
-    """Records that come once, each born at a time of its own."""
-    one = st.tuples(st.sampled_from(NAMES), st.sampled_from(cities))
-    return st.lists(one, min_size=2, max_size=max_size).flatmap(
-        lambda people: st.permutations(range(len(people))).map(
-            lambda births: [Put(f"r{i}", *people[i], NOW_MS + births[i]) for i in range(len(people))]
-        )
-    )
-
-
-# --- runs --------------------------------------------------------------------------------------------------------------
-
-
-def new_index(exact_below: int = 10_000) -> GrowingIndex:
-    return GrowingIndex(encoders().layout.dim, exact_below, OPTIONS)
-
-
-def load_index(folder: Path, exact_below: int = 10_000) -> GrowingIndex:
-    return GrowingIndex.load(folder, encoders().layout.dim, exact_below, OPTIONS)
-
-
-def new_stage(
-    store: ClusterStore,
-    snapshots: SnapshotStore | None = None,
-    index: Callable[[], VectorIndex] = new_index,
-    *,
-    k: int = ALL,
-    max_size: int = ALL,
-    quorum: float = 0.0,
-    repair: Repair = PLENTY,
-    snapshot_records: int = 1_000_000,
-    fusion: Fusion | None = None,
-    position: Callable[[int], int | None] = lambda _: None,
-    committed: Callable[[int], int] = lambda _: 0,
-    now_ms: Callable[[], int] = lambda: NOW_MS,
-    **more: Any,
-) -> MatchStage:
-    made = encoders()
-    policy = Policy(MergeRules(max_size, quorum, k), repair, exemplar_alpha=0.7)
-    chosen = MatchSettings(
-        made.profile.name, VECTORS, made.fingerprint, KEY, TOPICS, k, policy, snapshot_records, **more
-    )
-    spec = made.profile.fusion
-    assert isinstance(spec, WeightedSpec)
-    decides = WeightedFusion(made.layout, spec) if fusion is None else fusion
-    kept = NoSnapshots() if snapshots is None else snapshots
-    return MatchStage(chosen, decides, store, kept, index, position, committed, now_ms)
-
-
-def batches(messages: Sequence[Message], cuts: Iterable[int]) -> Iterator[Sequence[Message]]:
-    """The messages, cut before each of the places in `cuts`."""
-    places = sorted({0, len(messages), *(cut for cut in cuts if cut < len(messages))})
-    return (messages[start:end] for start, end in pairwise(places))
-
-
-def feed(stage: MatchStage, messages: Sequence[Message], cuts: Collection[int]) -> list[Outgoing]:
-    sent: list[Outgoing] = []
-    for batch in batches(messages, cuts):
-        result: Result = result_of(stage, batch)
-        assert not result.rejected
-        sent += result.outgoing
-        stage.delivered()
-    return sent
-
-
-def play(
-    steps: Sequence[Step], store: ClusterStore, cuts: Collection[int] | None = None, **options: Any
-) -> list[Outgoing]:
-    """Run a stream from its start, each message a batch where no cuts are given; what was sent."""
-    messages = delivered(messages_of(steps))
-    stage = new_stage(store, **options)
-    assert stage.assigned(0, len(messages)) == 0
-    return feed(stage, messages, range(len(messages)) if cuts is None else cuts)
-
-
-def values(sent: Iterable[Outgoing], *topics: str) -> list[bytes]:
-    """What was sent to the event topics, in order."""
-    return [m.value or b"" for m in sent if m.topic in (topics or (TOPICS.events, TOPICS.possible))]
-
-
-def by_id(sent: Iterable[bytes]) -> dict[str, bytes]:
-    """Events by id; the same id must always come with the same bytes."""
-    found: dict[str, bytes] = {}
-    for value in sent:
-        event_id = orjson.loads(value)["id"]
-        assert found.setdefault(event_id, value) == value
-    return found
-
-
-def view_of(sent: Iterable[bytes]) -> EventView:
-    view = EventView()
-    for value in sent:
-        view.apply(orjson.loads(value))
-    return view
-
-
-def contents(store: MemoryClusters, scope: str = SCOPE) -> dict[str, Any]:
-    """All that is held of a scope, apart from who may write it and how far it got.
-
-    The offset counts a message that changed nothing in some batches only; the mark of an erasure counts for nothing
-    once its record is back.
-    """
-    held = store._scopes.get(scope)
-    if held is None:
-        return {}
-    names = ("sequence", "records", "assignments", "clusters", "members", "edges", "outbox", "verdicts", "redo")
-    erased = {r: mark for r, mark in held.erased.items() if r not in held.records}
-    return {name: getattr(held, name) for name in names} | {"erased": erased}
-
-
-def clusters(store: MemoryClusters) -> dict[str, frozenset[str]]:
-    return {cid: frozenset(members) for cid, members in contents(store).get("members", {}).items()}
-
-
-def pairs(store: MemoryClusters) -> dict[tuple[str, str], float]:
-    """Probabilities of the edges."""
-    edges = contents(store).get("edges", {})
-    return {(a, b): edge.match.probability for a, near in edges.items() for b, edge in near.items()}
-
-
-def sets(store: MemoryClusters) -> set[frozenset[str]]:
-    return set(clusters(store).values())
-
-
-def sources(store: MemoryClusters) -> dict[str, Position]:
-    """Record → the input message that it was last made from."""
-    return {record_id: state.source for record_id, state in contents(store).get("records", {}).items()}
-
-
-def last_versions(steps: Iterable[Put | Drop]) -> list[Put]:
-    """The records that are there in the end, each as it came last."""
-    last: dict[str, Put | Drop] = {}
-    for step in steps:
-        last.pop(step.id, None)
-        last[step.id] = step
-    return [step for step in last.values() if isinstance(step, Put)]
-
-
-# --- laws --------------------------------------------------------------------------------------------------------------
-
-CUTS = st.sets(st.integers(1, 24))
-NEIGHBOURS = st.sampled_from([1, 2, 3, ALL])
 CAPS = st.sampled_from([2, 3, ALL])
 QUORA = st.sampled_from([0.0, 0.2, 0.5, 1.0])
 REPAIRS = st.builds(Repair, st.sampled_from([0, 4, ALL]), st.integers(0, 2))
@@ -522,7 +256,7 @@ def test_clusters_are_those_of_dbscan(stream: list[Put | Drop], cuts: set[int]) 
     steps = last_versions(stream)
     made, spec = encoders(), encoders().profile.fusion
     assume(steps and all(step.city is not None for step in steps))  # else the cosine is not that of the whole vector
-    rows = [replace(_encoded(s.name, s.city), id=s.id) for s in steps]
+    rows = [replace(encoded(s.name, s.city), id=s.id) for s in steps]
     vectors = np.stack([v.values for v in made.encode(rows)]).astype(np.float64)
     scores = vectors @ vectors.T
     assume(np.abs(scores - spec.duplicate).min() > 1e-3)  # a score on the threshold is a matter of rounding

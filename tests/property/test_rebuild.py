@@ -12,10 +12,10 @@ from consumer.delivery import AtLeastOnce
 from consumer.loop import Limits, Loop
 from consumer.records import Message, Outgoing, Vector, Verdict
 from consumer.vectors import unpack
-from tests.property.test_match import (
+from tests.match_runs import TOPICS, feed, new_stage, sources
+from tests.match_streams import (
     EXAMPLES,
     SCOPE,
-    TOPICS,
     VECTORS,
     Again,
     Drop,
@@ -24,10 +24,7 @@ from tests.property.test_match import (
     Tell,
     delivered,
     encoders,
-    feed,
     messages_of,
-    new_stage,
-    sources,
     streams,
 )
 

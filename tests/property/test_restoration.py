@@ -25,20 +25,8 @@ from consumer.recovery.verification import beside_each_other, beside_told, besid
 from consumer.rows import Row
 from consumer.vectors import unpack
 from tests.factories import KEY
-from tests.property.test_match import (
-    SCOPE,
-    TOPICS,
-    VECTORS,
-    Drop,
-    Put,
-    Step,
-    by_id,
-    encoders,
-    messages_of,
-    new_stage,
-    streams,
-    view_of,
-)
+from tests.match_runs import TOPICS, by_id, new_stage, view_of
+from tests.match_streams import SCOPE, VECTORS, Drop, Put, Step, encoders, messages_of, streams
 from tests.property.test_rebuild import compacted
 
 EXAMPLES = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])

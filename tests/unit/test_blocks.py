@@ -13,7 +13,8 @@ from consumer.ports import Cosines, Hits, whole
 from consumer.records import Floats
 from consumer.rows import BLOCK_OFFSETS
 from tests.factories import NOW_MS
-from tests.property.test_match import OPTIONS, Put, delivered, encoders, messages_of, new_stage
+from tests.match_runs import OPTIONS, new_stage
+from tests.match_streams import Put, delivered, encoders, messages_of
 
 MESSAGES = delivered(messages_of([Put(f"r{n}", f"name {n}", None, NOW_MS) for n in range(3 * BLOCK_OFFSETS)]))
 

@@ -16,19 +16,8 @@ from consumer.ports import VectorIndex
 from consumer.records import Floats, Message, OutboxEntry, Outgoing, Position, ScopeUpdate
 from consumer.redo import Repair
 from tests.factories import NOW_MS
-from tests.property.test_match import (
-    OPTIONS,
-    SCOPE,
-    TOPICS,
-    VECTORS,
-    Put,
-    by_id,
-    delivered,
-    encoders,
-    messages_of,
-    new_stage,
-    values,
-)
+from tests.match_runs import OPTIONS, TOPICS, by_id, new_stage, values
+from tests.match_streams import SCOPE, VECTORS, Put, delivered, encoders, messages_of
 
 TWINS = [Put(f"{pair}{side}", pair, None, NOW_MS) for pair in ("anna", "berta", "carla") for side in "12"]
 """Every second record makes a cluster with the one before it."""

@@ -8,7 +8,8 @@ from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.encode import EncodeStage
 from consumer.loop import result_of
 from tests.factories import NOW_MS, encoder_set, message, signup
-from tests.property.test_match import Drop, Put, Step, Tell, delivered, messages_of, new_stage
+from tests.match_runs import new_stage
+from tests.match_streams import Drop, Put, Step, Tell, delivered, messages_of
 
 STEPS: list[Step] = [
     *(Put(record, "Ada Lovelace", "London", NOW_MS) for record in "abc"),

@@ -21,7 +21,8 @@ from consumer.recovery.verification import (
 from consumer.rows import Row
 from consumer.vectors import unpack
 from tests.factories import NOW_MS, position
-from tests.property.test_match import SCOPE, TOPICS, VECTORS, Drop, Put, Step, Tell, encoders, new_index
+from tests.match_runs import TOPICS, new_index
+from tests.match_streams import SCOPE, VECTORS, Drop, Put, Step, Tell, encoders
 from tests.property.test_restoration import World, told
 
 LIFE: list[Step] = [
