@@ -15,7 +15,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.services import Server, _format_storage, _free_port, _java, _kafka_jars
+from tests.services import Server, _format_storage, _free_port, java_program, kafka_jars
 
 Advertise = Callable[[str, str], str]
 """(name of a door and broker, its real address) → the address that clients are told."""
@@ -36,8 +36,8 @@ def kafka_cluster(
 ) -> Iterator[KafkaCluster]:
     """Topics have a replica on every broker, and take a message that all but one have."""
     run = [
-        *(_java(), "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
-        *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{_kafka_jars()}/*"),
+        *(java_program(), "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+        *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{kafka_jars()}/*"),
     ]
     ids = range(1, brokers + 1)
     controllers = {n: f"127.0.0.1:{_free_port()}" for n in ids}

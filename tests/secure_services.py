@@ -39,11 +39,11 @@ from tests.services import (
     MissingServiceError,
     Server,
     _free_port,
-    _java,
-    _kafka_jars,
     _redis_command,
     _redis_program,
     _running,
+    java_program,
+    kafka_jars,
 )
 
 ADMIN = "admin"
@@ -151,7 +151,7 @@ def _binding(user: str, grant: Grant) -> AclBinding:
 @contextmanager
 def secure_kafka() -> Iterator[SecureKafka]:
     """Apache Kafka as one KRaft node: clients by TLS and SCRAM, its controller by certificates, all rights granted."""
-    java, jars = _java(), _kafka_jars()
+    java, jars = java_program(), kafka_jars()
     with tempfile.TemporaryDirectory(prefix="dedup-secure-kafka-") as folder:
         port, controller_port, password = _free_port(), _free_port(), secrets.token_hex(8)
         authority = Authority(Path(folder))

@@ -96,7 +96,7 @@ def kafka(group_protocols: str = "classic,consumer", *, brief: bool = True) -> I
 
     `brief` has it start sooner, by a compiler that makes slower code: tests are too short for the other one.
     """
-    java, jars = _java(), _kafka_jars()
+    java, jars = java_program(), kafka_jars()
     with tempfile.TemporaryDirectory(prefix="dedup-kafka-") as folder:
         port, controller_port = _free_port(), _free_port()
         address = f"127.0.0.1:{port}"
@@ -210,7 +210,7 @@ group.consumer.heartbeat.interval.ms=500
 """
 
 
-def _java() -> str:
+def java_program() -> str:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin" if home else None)
     if java is None:
@@ -219,7 +219,7 @@ def _java() -> str:
     return java
 
 
-def _kafka_jars() -> Path:
+def kafka_jars() -> Path:
     """The folder of the jars that the POM names, fetched from Maven Central once per POM."""
     jars = ROOT / ".cache" / "kafka" / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
     if jars.exists():

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.services import POM, ROOT, MissingServiceError, _kafka_jars
+from tests.services import POM, ROOT, MissingServiceError, kafka_jars
 
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 SERVICE, NEXT = f"dedup-consumer:{VERSION}", f"dedup-consumer:{VERSION}-next"
@@ -70,7 +70,7 @@ def images() -> Sequence[Image]:
     of_kafka = (kafka, _HERE / "kafka.sh", _HERE / "kafka.properties", POM)
     return (
         Image(SERVICE, _DOCKERFILE, ROOT, [_DOCKERFILE, lock, *(ROOT / name for name in package)]),
-        Image(KAFKA, kafka, _HERE, of_kafka, {"jars": _kafka_jars()}),
+        Image(KAFKA, kafka, _HERE, of_kafka, {"jars": kafka_jars()}),
         Image(REDIS, redis, _HERE, [redis]),
     )
 

@@ -12,8 +12,8 @@ from consumer.evaluate import read_truth
 from consumer.evaluation import pairwise
 from consumer.mistakes import largest_false
 from consumer.simulate import signups
+from tests.command_line import assert_refused, dedup
 from tests.deployment import PERSON
-from tests.integration.test_cli import assert_refused, dedup
 
 RECORDS = 250
 

@@ -23,9 +23,9 @@ from consumer.records import Outgoing
 from consumer.settings import Settings, load_settings
 from consumer.simulate import signups
 from consumer.wiring import build_encoders, build_store
+from tests.command_line import assert_refused, dedup
 from tests.deployment import PERSON
 from tests.factories import NOW_MS, person_profile, signup
-from tests.integration.test_cli import assert_refused, dedup
 
 PLACE = Place("person", "default")
 RECORDS = [(s.id, s.value) for s in signups(160, seed=4, duplicate_share=0.6)]

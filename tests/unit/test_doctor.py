@@ -1,4 +1,4 @@
-"""What the doctor says of the folder of snapshots; the rest is looked at with real services (`tests/integration/test_cli.py`)."""
+"""What the doctor says of the folder of snapshots; the rest is looked at with real services (`tests/integration/test_cli_doctor.py`)."""
 
 from pathlib import Path
 
