@@ -18,9 +18,9 @@ from consumer.profile import load_profile
 from consumer.settings import load_settings
 from consumer.wiring import build_encoders
 from tests.factories import NOW_MS, encoder_set, message, signup
+from tests.loops import Bench, Echo
 from tests.match_runs import new_stage
 from tests.match_streams import Drop, Put, Step, delivered, messages_of
-from tests.unit.test_loop import Bench, Echo
 
 TWINS: list[Step] = [Put("a1", "anna", None, NOW_MS), Put("b1", "berta", None, NOW_MS), Put("a2", "anna", None, NOW_MS)]
 
