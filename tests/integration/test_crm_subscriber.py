@@ -16,7 +16,10 @@ from confluent_kafka.cimpl import NewTopic
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.events import EventRenderer
 from consumer.records import Cause, ClusterChange, Position
+from consumer.simulate import signups
 from tests.cluster_scenarios import SCOPE, Erase, Step, Upsert, names, play
+from tests.deployment import QUICK_SESSIONS, Deployment
+from tests.stories import Deploy
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "crm_subscriber.py"
 IDS = names(30)
@@ -167,3 +170,43 @@ def test_a_message_that_is_no_event_stops_it_with_its_place(kafka_servers: str, 
     assert done.returncode == 1
     assert f"cannot apply {unique}[" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_crm_subscriber_keeps_in_step_with_the_stream(deploy: Deploy, tmp_path: Path) -> None:
+    deployment = deploy()
+    deployment.environment |= QUICK_SESSIONS
+    database = tmp_path / "crm.sqlite"
+    records = list(signups(300, seed=31))
+    service = deployment.start().wait_ready()
+    deployment.send_signups(records[:150])
+    deployment.settle()
+    follow(deployment, database)
+    assert crm(database) == deployment.assignments() != {}
+
+    deployment.send_signups(records[150:])
+    deployment.flush()
+    service.kill()  # what it had sent and not acknowledged comes again
+    deployment.start().wait_ready()
+    for record in records[:40]:
+        deployment.send(record.id, None)
+    deployment.settle()
+    follow(deployment, database)
+    assert crm(database) == deployment.assignments()
+    assert not crm(database).keys() & {record.id for record in records[:40]}
+    follow(deployment, database)
+    assert crm(database) == deployment.assignments()
+
+
+def follow(deployment: Deployment, database: Path) -> None:
+    """Run the example to the end of the events."""
+    topics = ["--events", f"{deployment.name}.events", "--states", f"{deployment.name}.clusters"]
+    where = ["--bootstrap-servers", deployment.servers, *topics]
+    subprocess.run(
+        [sys.executable, str(PROGRAM), *where, "--database", str(database), "--once"], check=True, timeout=60
+    )
+
+
+def crm(database: Path) -> dict[str, str]:
+    """Record → cluster, as the CRM has it."""
+    with closing(sqlite3.connect(database)) as connection:
+        return dict(connection.execute("SELECT record_id, cluster_id FROM record_cluster"))

@@ -2,31 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
-import pytest
 
-from tests.deployment import DAY, PERSON, Deployment, Process, headers_of, value_of, wait_until
+from tests.deployment import DAY, Deployment, Process, headers_of, value_of, wait_until
+from tests.stories import Deploy
 
-Deploy = Callable[..., Deployment]
 BY = "Ana, data quality"
-
-
-@pytest.fixture
-def deploy(kafka_servers: str, redis_url: str, unique: str, tmp_path: Path) -> Iterator[Deploy]:
-    """A maker of deployments: `deploy(changes of the profile)`."""
-    with ExitStack() as stack:
-
-        def make(**changes: Any) -> Deployment:
-            made = Deployment(unique[-40:].strip("-"), kafka_servers, redis_url, tmp_path, PERSON, **changes)
-            stack.callback(made.close)
-            return made
-
-        yield make
 
 
 def person(name: str = "Adaeze Brennan", city: str = "Wien", **more: object) -> dict[str, object]:
