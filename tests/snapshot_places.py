@@ -12,6 +12,7 @@ from consumer.adapters.growing_index import GrowingIndex
 from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.object_snapshots import ObjectSnapshots
 from consumer.adapters.snapshot_files import MANIFEST, Origin, SnapshotFiles
+from consumer.metrics import METRICS
 from consumer.ports import VectorIndex
 from tests.factories import unit_rows
 
@@ -19,6 +20,7 @@ DIM, MODELS, OPTIONS = 8, "f00d", HnswOptions()
 MAX_AGE_SECONDS = 1000.0
 APPLIED = {"de": 41, "at": 37}
 HERE = Origin("person", "vectors.person", "made-once")
+Store = DiskSnapshots | ObjectSnapshots
 
 
 def make_index(size: int, seed: int, exact_below: int = 100) -> GrowingIndex:
@@ -53,7 +55,7 @@ class Place:
         else:
             self.fs, self.root = fsspec.filesystem("memory"), f"/{secrets.token_hex(8)}"
 
-    def store(self, origin: Origin = HERE, beat: Callable[[], None] = lambda: None) -> DiskSnapshots | ObjectSnapshots:
+    def store(self, origin: Origin = HERE, beat: Callable[[], None] = lambda: None) -> Store:
         files = SnapshotFiles(
             origin, lambda path: GrowingIndex.load(path, DIM, 100, OPTIONS), MAX_AGE_SECONDS, self.clock, beat
         )
@@ -73,3 +75,7 @@ class Place:
 
     def manifests(self, partition: int = 3) -> list[str]:
         return [path for path in self.files(partition) if path.endswith(MANIFEST)]
+
+
+def failures(action: str) -> float:
+    return METRICS.registry.get_sample_value("dedup_snapshot_failures_total", {"action": action}) or 0.0

@@ -23,6 +23,7 @@ from tests.cluster_scenarios import PARTITION, SCOPE
 KEY = bytes(range(16))
 OpenRedis = Callable[..., RedisClusters]
 """URL, prefix and options → a store, which is closed in the end."""
+OpenStore = Callable[..., ClusterStore]
 NASTY = ["", "a:b", "{x}", "}{", "line\nbreak", "emoji 🦊", "nul\0", "é", "e\u0301", "edges:a:b", "0", "%7B", '"']
 """Names that keys, scripts and patterns might stumble over."""
 
@@ -75,3 +76,9 @@ def claimed(store: ClusterStore, scope: str = SCOPE) -> int:
 def verdict(one: str, other: str, says: Saying = "different") -> Verdict:
     a, b = sorted((one, other))
     return Verdict(a, b, says, "Zoë", 1_700_000_000_123, SCOPE, position(7), 1_700_000_000_456)
+
+
+def redo(store: ClusterStore, count: int, scope: str = SCOPE) -> tuple[list[str], int]:
+    """The beginning of the queue, and how many are on it."""
+    found = store.read(scope, [], redo=count)
+    return found.redo, found.waiting
