@@ -12,18 +12,9 @@ from structlog.testing import capture_logs
 from consumer.adapters.memory_clusters import MemoryClusters
 from consumer.adapters.redis_clusters import RedisClusters
 from consumer.errors import SettingsError
-from tests.integration.test_crashes import (
-    PARTITIONS,
-    SEED,
-    Matcher,
-    World,
-    assert_same,
-    contents,
-    life,
-    redis_store,
-)
 from tests.match_runs import TOPICS
 from tests.match_streams import VECTORS
+from tests.matchers import PARTITIONS, SEED, Matcher, World, assert_same, contents, life, redis_store
 
 STEPS = life(SEED)
 REFUSED = "snapshot refused"

@@ -28,9 +28,9 @@ from consumer.ports import SnapshotStore, VectorIndex
 from consumer.records import Vector
 from consumer.standby import Standby, StandbyLoop, StandbySettings
 from consumer.vectors import unpack
-from tests.integration.test_crashes import GROUP, LIMITS, PARTITIONS, Partition, World, assert_same, life
 from tests.match_runs import load_index, new_index, new_stage
 from tests.match_streams import VECTORS, encoders
+from tests.matchers import GROUP, LIMITS, PARTITIONS, Partition, World, assert_same, life
 
 DAY_SECONDS = 86_400.0
 
