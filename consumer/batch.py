@@ -128,6 +128,7 @@ class _Outputs:
         self._profile = profile
         self._fingerprint = fingerprint
         self._view = EventView()
+        self.first_letter = ""
         self._ids: dict[str, None] = {}
         self._counts = {"events.jsonl": 0, "possible.jsonl": 0, "dead_letters.jsonl": 0}
         for name in self._counts:
@@ -136,6 +137,8 @@ class _Outputs:
     def take(self, pipeline: MemoryPipeline, lines: Mapping[int, str]) -> None:
         """Write what a chunk led to; `lines` are its line numbers with their record ids."""
         letters = pipeline.drain_dead_letters()
+        if letters and not self.first_letter:
+            self.first_letter = f"line {letters[0]['line']}: {letters[0]['reason']}"
         refused = {letter["line"] for letter in letters}
         self._ids.update((record_id, None) for line, record_id in lines.items() if line not in refused)
         events = pipeline.drain(self._topics.events)
@@ -184,7 +187,7 @@ def run_batch(
 
     Writes `clusters.csv` (id, cluster_id: every accepted record, alone or not), `events.jsonl`, `possible.jsonl`,
     `dead_letters.jsonl` and `summary.json` into `out`. `progress` is told how many bytes more were read.
-    Raises SettingsError for paths that cannot be used, and for words that are not as they should be.
+    Raises SettingsError for paths that cannot be used, for a file without a record, and for words that are not as they should be.
     """
     profile = load_profile(settings.profile)
     words = _words(feedback, settings.topics.feedback, profile) if feedback else []
@@ -200,9 +203,12 @@ def run_batch(
             outputs.take(pipeline, {line: record_id for line, (_, record_id) in chunk.items()})
         pipeline.feed(words)
         outputs.take(pipeline, {})
-        return outputs.finish(source, len(words))
+        summary = outputs.finish(source, len(words))
     except OSError as error:
         raise SettingsError(f"{error.filename or out}: {error.strerror}") from error
+    if not summary.records:
+        raise no_record(source, outputs.first_letter)
+    return summary
 
 
 def chunks(source: Path, topic: str, progress: Callable[[int], None]) -> Iterator[dict[int, tuple[Outgoing, str]]]:

@@ -1,9 +1,10 @@
-"""Files that hold no record: said with a reason."""
+"""Files that hold no record: said with a reason, by whatever command reads them."""
 
 from pathlib import Path
 
 import pytest
 
+from consumer.batch import run_batch
 from consumer.errors import SettingsError
 from consumer.evaluate import evaluate
 from consumer.settings import Settings, load_settings
@@ -28,6 +29,16 @@ def wrong(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     content, reason = SAVED_AS[request.param]
     (tmp_path / "people.jsonl").write_bytes(content)
     return tmp_path / "people.jsonl", reason
+
+
+def test_a_batch_without_a_record_is_an_error(settings: Settings, wrong: tuple[Path, str], tmp_path: Path) -> None:
+    file, reason = wrong
+    with pytest.raises(SettingsError, match="there is no record in it") as caught:
+        run_batch(settings, file, tmp_path / "out", lambda _: None)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert reason in str(caught.value)
+    letters = (tmp_path / "out" / "dead_letters.jsonl").read_bytes().splitlines()
+    assert len(letters) == len([line for line in file.read_bytes().splitlines() if line])
 
 
 def test_an_evaluation_without_a_record_does_not_blame_the_truth(
