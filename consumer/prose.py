@@ -14,7 +14,7 @@ RULES: Final[Mapping[str, str]] = {
     "possible": "not probable enough to be merged; probable enough to ask a person",
     "min_evidence": "alike, but too little is there in both to merge without a person (fusion.min_evidence)",
     "size_cap": "duplicates, but their cluster would be too large (matching.max_cluster_size)",
-    "crowd": "duplicates, but their cluster would be too large; a person is asked by a pair that is more alike",
+    "crowd": "duplicates, but their cluster would be too large; a person is asked by a better pair of the two",
     "quorum": "duplicates, but too few of the other pairs between their clusters are (matching.quorum)",
     "weak_bridge": "duplicates, but the records at the centre of their clusters are nothing alike",
     "ruled_apart": "duplicates, but a person said that two records of their clusters differ",

@@ -182,12 +182,6 @@ class Match:
     """Cosine per modality present in both records."""
     contributions: Mapping[str, float]
     """Log-odds per modality; with the fusion's bias they sum to the logit of `probability`."""
-    shown: float = field(init=False, repr=False, compare=False)
-    """Log-odds of what the two records show by themselves, without what was usual in their scope when they were judged."""
-
-    def __post_init__(self) -> None:
-        shown = sum(self.contributions.get(name, 0.0) for name in self.similarities)
-        object.__setattr__(self, "shown", round(shown, 4))
 
 
 @dataclass(frozen=True, slots=True)

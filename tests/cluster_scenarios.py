@@ -174,7 +174,7 @@ def _feed(book: Book, offset: int, step: Step) -> list[Change]:
         *(step.id, SCOPE, "fingerprint", source, cause.ingested_ms), step.born_ms, step.quality, mask=1, values=NUMBERS
     )
     matches = [
-        Match(other, probability, probability >= DUPLICATE, {"text": 0.75, "image": 0.1}, {"text": 5 * probability})
+        Match(other, probability, probability >= DUPLICATE, {"text": 0.75, "image": 0.1}, {"text": 2.5})
         for other, probability in ((r, _probability(alike)) for r, alike in step.matches.items())
     ]
     return book.upsert(vector, matches, cause)

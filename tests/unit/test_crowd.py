@@ -1,6 +1,7 @@
 """A crowd, as placeholders and robots make it: more records that are all the same than a cluster may hold."""
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -41,19 +42,26 @@ def told() -> tuple[Told, Told]:
     return events, possible
 
 
-def test_a_full_cluster_keeps_those_that_came_first(told: tuple[Told, Told]) -> None:
+def test_a_full_cluster_seldom_changes(told: tuple[Told, Told]) -> None:
     events, _ = told
     of_crowd = [event for event in events if set(IDS) & {*event["added"], *event["removed"]}]
+    kinds = Counter(event["kind"] for event in of_crowd)
 
-    assert [event["kind"] for event in of_crowd] == ["created", *["joined"] * (FULL - 2)]
-    assert {record for event in of_crowd for record in event["added"]} == set(IDS[:FULL])
+    assert kinds["created"] == 1
+    assert kinds["joined"] == FULL - 2
+    # where what is learnt of the scope lifts probabilities by a step; else each of 45 would drive out another
+    assert kinds["split"] <= 9
+    assert kinds.total() == FULL - 1 + kinds["split"]
 
 
-def test_of_each_that_finds_it_full_a_person_is_asked_once(told: tuple[Told, Told]) -> None:
-    _, possible = told
-    asked = [pair for pair in possible if pair["evidence"]["a"] in IDS]
+def test_of_each_that_is_left_out_a_person_is_asked_once(told: tuple[Told, Told]) -> None:
+    events, possible = told
+    inside = set(next(event["members"] for event in reversed(events) if set(IDS) & set(event["members"])))
+    asked = {}
+    for pair in possible:
+        a, b = pair["evidence"]["a"], pair["evidence"]["b"]
+        if a in IDS:
+            asked[a, b] = pair["kind"]
 
-    assert {pair["kind"] for pair in asked} == {"found"}
-    assert {pair["evidence"]["held"] for pair in asked} == {"size_cap"}
-    newcomers = [{pair["evidence"]["a"], pair["evidence"]["b"]} - set(IDS[:FULL]) for pair in asked]
-    assert sorted(newcomers, key=sorted) == [{robot} for robot in sorted(IDS[FULL:])]
+    newcomers = [{a, b} - inside for (a, b), kind in asked.items() if kind == "found"]
+    assert sorted(newcomers, key=sorted) == [{robot} for robot in sorted(set(IDS) - inside)]
