@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from consumer.adapters.array_file import read_array, write_array
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.hnsw_graph import HnswOptions
 from consumer.adapters.hnsw_index import HnswIndex
@@ -87,7 +88,7 @@ class GrowingIndex:
         else:
             told["ids"] = self._inner.ids
             vectors, told["masks"] = self._inner.vectors(self._inner.ids)
-            np.save(directory / _VECTORS, vectors.astype(np.float16))
+            write_array(directory / _VECTORS, vectors.astype(np.float16))
         (directory / _ROWS).write_bytes(orjson.dumps(told))
         return saving
 
@@ -104,8 +105,7 @@ class GrowingIndex:
         if "graph" in told:
             index._inner = HnswIndex.load(directory, dim, options, told["graph"], folder)
             return index
-        with (directory / _VECTORS).open("rb") as file:  # `np.load` would guess what else the file may be
-            vectors = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32)
+        vectors = read_array(directory / _VECTORS).astype(np.float32)
         if vectors.shape != (len(told["ids"]), dim):
             raise ValueError(f"vectors of shape {vectors.shape} for {len(told['ids'])} ids of {dim} dimensions")
         index._inner.add(told["ids"], vectors, told["masks"])

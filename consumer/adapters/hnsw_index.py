@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from consumer.adapters.array_file import read_array, write_array
 from consumer.adapters.exact_index import ExactIndex
 from consumer.adapters.hnsw_graph import Change, HnswGraph, HnswOptions
 from consumer.adapters.projection import Projection
@@ -167,7 +168,7 @@ class HnswIndex:
             self.settle()
         self._graph.wait()
         if self._projection.axes is not None:
-            np.save(directory / _AXES, self._projection.axes)
+            write_array(directory / _AXES, self._projection.axes)
         rows, saving = self._rows.save(directory)
         told = {"alive": len(self._graph), "before": self._before.ids, "new": self._new.ids, "rows": rows}
         return told, Saving([partial(self._graph.save, directory / _GRAPH), *saving.frozen], saving.beside)
@@ -177,10 +178,7 @@ class HnswIndex:
         cls, directory: Path, dim: int, options: HnswOptions, told: dict[str, Any], folder: Path | None
     ) -> "HnswIndex":
         """Read what was saved. Raises OSError, ValueError, KeyError, TypeError or RuntimeError for anything else."""
-        axes = None
-        if (directory / _AXES).exists():
-            with (directory / _AXES).open("rb") as file:  # `np.load` would guess what else the file may be
-                axes = np.lib.format.read_array(file, allow_pickle=False)
+        axes = read_array(directory / _AXES) if (directory / _AXES).exists() else None
         index = cls(dim, options, Projection(axes), folder)
         index._graph = HnswGraph.load(directory / _GRAPH, index._projection.width(dim), options, told["alive"])
         index._rows = RowFile.load(dim, folder, directory, told["rows"])

@@ -75,7 +75,7 @@ class _Copy:
     def write(self) -> None:
         """In any process. Raises OSError."""
         with self._path.open("wb") as file:
-            self._rows.tofile(file)
+            file.write(self._rows.data)  # not `tofile`: see `array_file`
 
     def put_back(self) -> None:
         """Then, on any thread of this one, what has changed meanwhile. Raises OSError."""
