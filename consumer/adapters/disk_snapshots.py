@@ -84,11 +84,11 @@ class DiskSnapshots:
                 self._failures.note(staged.partition, error)
                 return
             finally:
-                self._drop(staged.folder)
+                self.discard(staged)
         written(staged)
 
     def discard(self, staged: Staged) -> None:
-        """Drop a staged snapshot, for a newer one."""
+        """Drop a staged snapshot, for a newer one, and what an index holds for it."""
         staged.give_up()
         self._drop(staged.folder)
 
