@@ -54,10 +54,11 @@ def build_snapshots(
         lambda folder: GrowingIndex.load(folder, dim, exact_below, options, _folder(settings)),
         max_age_seconds=_max_age_seconds(settings),
         beat=beat,
+        former=[local := settings.state.directory / profile.name],
     )
     url = settings.state.snapshots
     if url is None:
-        return DiskSnapshots(settings.state.directory / profile.name, files)
+        return DiskSnapshots(local, files)
     if url.startswith("file://"):
         return DiskSnapshots(Path(url.removeprefix("file://")) / profile.name, files)
     return ObjectSnapshots(f"{url.rstrip('/')}/{profile.name}", settings.state.directory / SPOOL, files)

@@ -1,7 +1,7 @@
 """Where snapshots are kept, for tests: on a disk and in an object store, looked at as a person would."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +46,11 @@ class Clock:
 class Place:
     """Where a store keeps its snapshots, as a person would look at it; makes stores over it."""
 
-    def __init__(self, kind: str, folder: Path, clock: Clock) -> None:
+    def __init__(self, kind: str, folder: Path, clock: Clock, former: Collection[Path] = ()) -> None:
         self.kind = kind
         self.clock = clock
         self._folder = folder
+        self._former = former
         if kind == "disk":
             self.fs, self.root = fsspec.filesystem("file"), str(folder / "state")
         else:
@@ -57,7 +58,12 @@ class Place:
 
     def store(self, origin: Origin = HERE, beat: Callable[[], None] = lambda: None) -> Store:
         files = SnapshotFiles(
-            origin, lambda path: GrowingIndex.load(path, DIM, 100, OPTIONS), MAX_AGE_SECONDS, self.clock, beat
+            origin,
+            lambda path: GrowingIndex.load(path, DIM, 100, OPTIONS),
+            MAX_AGE_SECONDS,
+            self.clock,
+            beat,
+            self._former,
         )
         if self.kind == "disk":
             return DiskSnapshots(Path(self.root), files)

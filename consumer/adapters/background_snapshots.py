@@ -1,18 +1,21 @@
 """Snapshots that are written while the stream goes on: what needs the index to stand still is done at once, the rest later.
 
 Digests, the wait for the disk and an upload take as long as they take; one is under way at a time. Where they are slower
-than new snapshots come, the newest of a partition replaces the one that waits.
+than new snapshots come, the newest of a partition replaces the one that waits. Where none comes, what nobody will read
+again is removed now and then.
 """
 
 import threading
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from contextlib import suppress
+from typing import Final, Protocol
 
 import structlog
 
 from consumer.adapters.snapshot_files import Staged
 from consumer.ports import Snapshot, VectorIndex
 
+_SWEEP_SECONDS: Final = 3600.0
 _log = structlog.get_logger()
 
 
@@ -30,6 +33,9 @@ class Stages(Protocol):
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None: ...
 
     def unsaved(self) -> Collection[int]: ...
+
+    def sweep(self) -> None:
+        """Remove what nobody will read again."""
 
 
 class BackgroundSnapshots:
@@ -89,10 +95,18 @@ class BackgroundSnapshots:
                     self._changed.notify_all()
 
     def _next(self) -> Staged | None:
+        """What waits longest, once there is something; None at the end."""
+        while not self._comes():
+            with suppress(OSError):  # it is tried again
+                self._store.sweep()
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return None
             self._busy, staged = next(iter(self._waiting.items()))
             del self._waiting[self._busy]
             return staged
+
+    def _comes(self) -> bool:
+        """Wait for a while; true when there is something to do, or nothing any more."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._waiting) or self._closing, _SWEEP_SECONDS)

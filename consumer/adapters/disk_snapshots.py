@@ -8,17 +8,14 @@ import tempfile
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final
 
-import orjson
 import structlog
 
-from consumer.adapters.snapshot_files import MANIFEST, Failures, SnapshotFiles, Staged, sync
+from consumer.adapters.snapshot_files import MANIFEST, PART, Failures, SnapshotFiles, Staged, sync
 from consumer.errors import SnapshotError
 from consumer.metrics import METRICS
 from consumer.ports import Snapshot, VectorIndex
 
-_PART: Final = ".part-"
 _log = structlog.get_logger()
 
 
@@ -64,7 +61,7 @@ class DiskSnapshots:
     def _begin(self, home: Path) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         with self._lock:
-            folder = home / Path(tempfile.mkdtemp(prefix=_PART, dir=home)).name
+            folder = home / Path(tempfile.mkdtemp(prefix=PART, dir=home)).name
             self._staged.add(folder.name)
         return folder
 
@@ -79,7 +76,7 @@ class DiskSnapshots:
                 staged.folder.rename(final)
                 sync(home)
                 self._prune(home, final)
-                self._sweep()
+                self.sweep()
             except OSError as error:
                 self._failures.note(staged.partition, error)
                 return
@@ -120,21 +117,9 @@ class DiskSnapshots:
                 refused(partition, folder.name, error)
         return None
 
-    def _sweep(self) -> None:
-        """Remove snapshots too old to be used, and what a crash left, of partitions that went elsewhere too.
-
-        They hold people's data.
-        """
-        for part in self._directory.glob(f"*/{_PART}*"):
-            if part.name not in self._staged and self._files.is_left_behind(part):
-                shutil.rmtree(part, ignore_errors=True)
-        for manifest in self._directory.glob(f"*/*/{MANIFEST}"):
-            try:
-                spent = self._files.is_spent(float(orjson.loads(manifest.read_bytes())["manifest"]["written"]))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            if spent:
-                shutil.rmtree(manifest.parent, ignore_errors=True)
+    def sweep(self) -> None:
+        """Remove what nobody will read again, of partitions that went elsewhere too."""
+        self._files.sweep(self._directory)
 
 
 def written(staged: Staged) -> None:

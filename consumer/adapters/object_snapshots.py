@@ -61,10 +61,7 @@ class ObjectSnapshots:
         self._away_since: float | None = None
         self._failures = Failures()
         self._lock = threading.Lock()
-        # what is younger may be another process's, if two share a folder against advice
-        for folder in spool.iterdir() if spool.is_dir() else ():
-            if files.is_left_behind(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+        self.sweep()
 
     def save(
         self, partition: int, fingerprint: str, offset: int, scopes: Mapping[str, tuple[VectorIndex, int]]
@@ -102,6 +99,7 @@ class ObjectSnapshots:
                 for file in (*files, MANIFEST):
                     self._ask(self._fs.put_file, str(staged.folder / file), f"{home}/{name}/{file}")
                 self._prune(staged.partition, name)
+                self.sweep()
             except (OSError, _AwayError) as error:
                 self._failures.note(staged.partition, error)
                 return
@@ -113,6 +111,14 @@ class ObjectSnapshots:
         """Drop a staged snapshot, for a newer one."""
         staged.give_up()
         shutil.rmtree(staged.folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what a crash left on the local disk."""
+        # what is younger may be another process's, if two share a folder against advice
+        for folder in self._spool.iterdir() if self._spool.is_dir() else ():
+            if self._files.is_left_behind(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        self._files.sweep()
 
     def check(self) -> None:
         """Write something, list it and remove it. Raises SnapshotError when the store does not let us, or is away."""

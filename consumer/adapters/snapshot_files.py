@@ -10,9 +10,10 @@ Nothing of a folder is handed to an index library before every byte of it is kno
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,8 @@ from consumer.ports import Snapshot, VectorIndex
 
 FORMAT: Final = 4
 MANIFEST: Final = "manifest.json"
+PART: Final = ".part-"
+"""What a folder that is being written is called on the local disk until it is whole."""
 _FILE: Final = re.compile(r"\d+/[A-Za-z0-9_]+\.[A-Za-z0-9]+")
 """No name leads out of the folder, whoever wrote the manifest."""
 _LEFT_BEHIND_SECONDS: Final = 24 * 3600.0
@@ -80,7 +83,10 @@ class Failures:
 
 
 class SnapshotFiles:
-    """Writes and reads the folders. `beat` is called between the pieces of what the stream waits for."""
+    """Writes and reads the folders. `beat` is called between the pieces of what the stream waits for.
+
+    `former` are folders where snapshots may have been kept before the settings named another place.
+    """
 
     def __init__(
         self,
@@ -89,12 +95,14 @@ class SnapshotFiles:
         max_age_seconds: float,
         now: Callable[[], float] = time.time,
         beat: Callable[[], None] = lambda: None,
+        former: Collection[Path] = (),
     ) -> None:
         self.now = now
         self.beat = beat
         self._origin = origin
         self._load_index = load_index
         self._max_age_seconds = max_age_seconds
+        self._former = former
 
     def write(
         self,
@@ -176,6 +184,23 @@ class SnapshotFiles:
             return self.now() - folder.stat().st_mtime > _LEFT_BEHIND_SECONDS
         except FileNotFoundError:
             return False
+
+    def sweep(self, *folders: Path) -> None:
+        """From `<folder>/<partition>/` remove snapshots too old to be used, and what a crash left of one.
+
+        They hold people's data, and where a partition went elsewhere none takes their place.
+        """
+        for folder in {*folders, *self._former}:
+            for part in folder.glob(f"*/{PART}*"):
+                if self.is_left_behind(part):
+                    shutil.rmtree(part, ignore_errors=True)
+            for manifest in folder.glob(f"*/*/{MANIFEST}"):
+                try:
+                    spent = self.is_spent(float(orjson.loads(manifest.read_bytes())["manifest"]["written"]))
+                except (OSError, ValueError, KeyError, TypeError):
+                    continue
+                if spent:
+                    shutil.rmtree(manifest.parent, ignore_errors=True)
 
     def load(self, folder: Path, manifest: Mapping[str, Any]) -> Snapshot:
         """The indexes in `folder`, which must hold the files of the manifest and no others. Raises SnapshotError."""
