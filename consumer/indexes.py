@@ -60,7 +60,7 @@ def build_snapshots(
     if url is None:
         return DiskSnapshots(local, files)
     if url.startswith("file://"):
-        return DiskSnapshots(Path(url.removeprefix("file://")) / profile.name, files)
+        return DiskSnapshots(Path(url.removeprefix("file://")) / profile.name, files, shared=True)
     return ObjectSnapshots(f"{url.rstrip('/')}/{profile.name}", settings.state.directory / SPOOL, files)
 
 

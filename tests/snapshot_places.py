@@ -51,7 +51,7 @@ class Place:
         self.clock = clock
         self._folder = folder
         self._former = former
-        if kind == "disk":
+        if kind != "object":
             self.fs, self.root = fsspec.filesystem("file"), str(folder / "state")
         else:
             self.fs, self.root = fsspec.filesystem("memory"), f"/{secrets.token_hex(8)}"
@@ -65,8 +65,8 @@ class Place:
             beat,
             self._former,
         )
-        if self.kind == "disk":
-            return DiskSnapshots(Path(self.root), files)
+        if self.kind != "object":
+            return DiskSnapshots(Path(self.root), files, shared=self.kind == "shared disk")
         return ObjectSnapshots(f"memory:/{self.root}", self._folder / "spool", files, patience_seconds=0)
 
     def files(self, partition: int = 3) -> list[str]:

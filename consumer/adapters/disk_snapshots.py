@@ -20,14 +20,15 @@ _log = structlog.get_logger()
 
 
 class DiskSnapshots:
-    """The newest snapshot of each partition, under one folder that no other process writes to.
+    """The newest snapshot of each partition, under one folder, which no other process writes to unless it is `shared`.
 
     `save` is `stage`, which needs the index to stand still, and `publish`, which does not: another thread may do it.
     """
 
-    def __init__(self, directory: Path, files: SnapshotFiles) -> None:
+    def __init__(self, directory: Path, files: SnapshotFiles, *, shared: bool = False) -> None:
         self._directory = directory
         self._files = files
+        self._shared = shared
         self._staged: set[str] = set()
         self._failures = Failures()
         self._lock = threading.Lock()
@@ -99,7 +100,14 @@ class DiskSnapshots:
         with self._lock:
             old = [path for path in home.iterdir() if path != kept and path.name not in self._staged]
         for path in old:
-            shutil.rmtree(path, ignore_errors=True)
+            if not (self._shared and self._is_anothers(path, kept)):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _is_anothers(self, path: Path, kept: Path) -> bool:
+        """Whether it may be of the matcher that has the partition by now; what is too old for that is swept."""
+        if path.name.startswith(PART):
+            return not self._files.is_left_behind(path)
+        return path.name > kept.name
 
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
         home = self._directory / str(partition)
