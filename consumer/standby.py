@@ -77,7 +77,7 @@ class Standby:
             kept = self._kept.pop(partition, None)
             if kept is not None and self._is_fit(kept, fingerprint, applied):
                 self._lent[partition] = kept
-                if kept.erased is not None and self._settings.save_records is not None:
+                if kept.erased is not None:  # the snapshot in place, be it of its owner, may hold who was erased
                     self._unsaved.append(partition)
                 _log.info("standby handed over", partition=partition, offset=kept.offset, scopes=len(kept.indexes))
                 return Snapshot(kept.offset, kept.indexes)

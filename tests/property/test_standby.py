@@ -282,10 +282,14 @@ class Failing(NoSnapshots):
         return due
 
 
-def test_who_is_handed_an_index_knows_that_the_snapshot_in_place_holds_an_erased_record(world: World) -> None:
+@pytest.mark.parametrize("save_records", [1_000_000, None])
+def test_who_is_handed_an_index_knows_that_the_snapshot_in_place_holds_an_erased_record(
+    world: World, save_records: int | None
+) -> None:
+    """Its own; or the one that its owner made where all keep theirs, and did not live to replace."""
     owner = Process(world)
     owner.work()
-    other = Process(world, save_records=1_000_000)
+    other = Process(world, save_records=save_records)
     other.follow()
     erasing = {number for number, kept in other.standby._kept.items() if kept.erased is not None}
     assert erasing
