@@ -70,6 +70,16 @@ DeadLetterHeaders = TypedDict(
                 str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of its value; left out for a null value.")
             ]
         ],
+        "dedup-left-out": NotRequired[
+            Annotated[
+                str,
+                Field(
+                    pattern="^[0-9]+$",
+                    description="Bytes of its value, where the message is larger than any topic takes uncompressed: its value "
+                    "and headers are not in the letter, and no replay sends it again.",
+                ),
+            ]
+        ],
     },
 )
 DeadLetterHeaders.__doc__ = (

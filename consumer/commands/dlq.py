@@ -175,6 +175,7 @@ def replay(
             "passed over: something newer of the same key was accepted since, or the record was erased",
         ),
         (outcome.repeated, "passed over: the message was sent again before, or is in another letter too"),
+        (outcome.left_out, "passed over: the message is too large for a letter; its sender may send it again"),
         (outcome.restated, "newer messages came meanwhile and were sent once more, behind the older ones"),
         (outcome.left, "left: more gaps than Kafka remembers with a commit; replay the rest of them first"),
     ):

@@ -4,22 +4,29 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from consumer.decode import MAX_ID_CHARS
 from consumer.errors import RejectedError
 from consumer.names import dead_letter_topic
 from consumer.records import Message, Outgoing, Position, Rejected
+from consumer.sections import MESSAGE_MAX_BYTES
 
 REPLAYED = "dedup-replayed"
 """Header of a message that was sent again: `topic/partition/offset` of the one that was rejected."""
 _OURS = "dedup-"
+_LEFT_OUT = "dedup-left-out"
+_MAX_KEY_BYTES = 4 * MAX_ID_CHARS
 _NUMBERS = re.compile(r"\d+")
 
 
 def dead_letter(rejected: Rejected) -> Outgoing:
-    """The message for the dead-letter topic: the bytes as they came, and in headers what is wrong with them."""
+    """The message for the dead-letter topic: the bytes as they came, and in headers what is wrong with them.
+
+    Of a message that no topic takes as it is, since whoever sent it compressed it well, the headers of ours alone, and the
+    key if a record's: the rest lies where it came from. Else one of them would stop the stream for good.
+    """
     message = rejected.message
     position = message.position
     headers = {
-        **message.headers,
         "dedup-stage": rejected.stage.encode(),
         "dedup-reason": rejected.reason.encode(),
         "dedup-topic": position.topic.encode(),
@@ -29,7 +36,17 @@ def dead_letter(rejected: Rejected) -> Outgoing:
     }
     if message.value is not None:
         headers["dedup-payload-sha256"] = hashlib.sha256(message.value).hexdigest().encode()
-    return Outgoing(dead_letter_topic(position.topic), message.key, message.value, headers)
+    topic, key, value = dead_letter_topic(position.topic), message.key, message.value
+    if _bytes(message) <= MESSAGE_MAX_BYTES:
+        return Outgoing(topic, key, value, {**message.headers, **headers})
+    headers[_LEFT_OUT] = str(len(value or b"")).encode()
+    return Outgoing(topic, key if key and len(key) <= _MAX_KEY_BYTES else None, b"", headers)
+
+
+def _bytes(message: Message) -> int:
+    """Of all that it holds."""
+    headers = sum(len(name.encode()) + len(value) for name, value in message.headers.items())
+    return len(message.key or b"") + len(message.value or b"") + headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +67,8 @@ class Letter:
     """Of its value; None for a null value, and for letters of versions that did not say it."""
     size: int | None
     """Bytes of its value; None for a null value."""
+    whole: bool = True
+    """Whether the letter holds the rejected message."""
 
     @property
     def kind(self) -> str:
@@ -61,7 +80,8 @@ def read_letter(message: Message) -> Letter:
     """What the headers of a dead letter say. Raises RejectedError for a message that is none."""
     headers = message.headers
     try:
-        sha256 = headers.get("dedup-payload-sha256")
+        sha256, left_out = headers.get("dedup-payload-sha256"), headers.get(_LEFT_OUT)
+        size = None if message.value is None else len(message.value)
         return Letter(
             position=message.position,
             origin=Position(
@@ -72,7 +92,8 @@ def read_letter(message: Message) -> Letter:
             rejected_ms=message.timestamp_ms,
             sent_ms=int(headers["dedup-timestamp"]),
             sha256=None if sha256 is None else sha256.decode(),
-            size=None if message.value is None else len(message.value),
+            size=size if left_out is None else int(left_out),
+            whole=left_out is None,
         )
     except (KeyError, ValueError):  # UnicodeDecodeError is a ValueError
         raise RejectedError("no dead letter of ours: its headers do not say what was rejected, and why") from None

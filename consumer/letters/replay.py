@@ -63,6 +63,8 @@ class Outcome:
     """Passed over: something newer of the same key was accepted."""
     repeated: int = 0
     """Passed over: the same message is in another letter, or was sent again already."""
+    left_out: int = 0
+    """Passed over: the message is too large for a letter, and lies where it was rejected."""
     restated: int = 0
     """Newer messages that came meanwhile and were said again behind the older ones."""
     left: int = 0
@@ -207,6 +209,8 @@ class _Round:
                 self._outcome.repeated += 1
             elif newer.supersedes(letter, keys[letter.position]) or letter.position in stored:
                 self._outcome.superseded += 1
+            elif not letter.whole:
+                self._outcome.left_out += 1
             else:
                 send.add(letter.position)
             origins.add(letter.origin)

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from consumer.commands.dlq import dlq
 from consumer.letters.dead_letters import Choice
 from consumer.letters.replay import Mailbox, Outcome
 from consumer.records import Position
+from consumer.sections import MESSAGE_MAX_BYTES
 from consumer.settings import load_settings
 from tests.deployment import DAY, PERSON, Deployment, headers_of, key_of
 
@@ -143,3 +144,27 @@ def test_what_cannot_be_meant_is_refused(arguments: list[str], said: str) -> Non
     done = CliRunner().invoke(dlq, arguments)
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+def test_one_that_came_compressed_and_is_larger_than_topics_take_stops_nothing(
+    deployment: Deployment, replay: Callable[..., Outcome]
+) -> None:
+    service = deployment.start().wait_ready()
+    producer = Producer(
+        {
+            "bootstrap.servers": deployment.environment["DEDUP_KAFKA__BOOTSTRAP_SERVERS"],
+            "message.max.bytes": 4 * MESSAGE_MAX_BYTES,
+            "compression.type": "gzip",
+        }
+    )
+    producer.produce(deployment.input, b'{"name": "' + bytes(2 * MESSAGE_MAX_BYTES), "large", partition=0)
+    assert producer.flush(30) == 0
+    deployment.send("good", {"name": "Ada", **DAY})
+    deployment.settle()
+    (letter,) = deployment.dead_letters()
+    assert (key_of(letter), letter.value()) == ("large", b"")
+    assert headers_of(letter)["dedup-left-out"] == str(2 * MESSAGE_MAX_BYTES + 10)
+    assert {key_of(m) for m in deployment.read(deployment.vectors)} == {"good"}
+    assert service.stop() == 0
+    assert [row["bytes"] for row in listed(deployment)["shown"]] == [2 * MESSAGE_MAX_BYTES + 10]
+    assert replay(Choice()) == Outcome(left_out=1)

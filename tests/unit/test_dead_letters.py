@@ -16,6 +16,7 @@ from consumer.letters.dead_letters import (
 from consumer.letters.handled import MAX_NOTE_CHARS, Handled
 from consumer.letters.superseded import Newer, Overtaken
 from consumer.records import Message, Outgoing, Position, Rejected
+from consumer.sections import DEAD_LETTER_ROOM_BYTES, MESSAGE_MAX_BYTES
 from tests.factories import NOW_MS, message
 
 OFFSETS = st.sets(st.integers(0, 60), max_size=40)
@@ -63,6 +64,35 @@ def test_a_letter_says_what_its_headers_say() -> None:
     assert letter in Choice("json", "encode", frozenset([letter.origin]))
     for other in (Choice("utf"), Choice(stage="match"), Choice(origins=frozenset([letter.position]))):
         assert letter not in other
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [
+        (b"r1", bytes(MESSAGE_MAX_BYTES), {}),
+        (b"r1", b"{", {"trace": bytes(MESSAGE_MAX_BYTES)}),
+        (b"r1", None, {"trace": bytes(MESSAGE_MAX_BYTES)}),
+        (bytes(MESSAGE_MAX_BYTES), b"{", {}),
+    ],
+    ids=["value", "headers", "headers of a null value", "key"],
+)
+def test_a_message_that_no_topic_takes_uncompressed_has_a_letter_that_all_do(
+    key: bytes, value: bytes | None, headers: dict[str, bytes]
+) -> None:
+    sent = dead_letter(Rejected(message(value, key, offset=7, headers=headers), "encode", "not JSON"))
+    assert len(sent.key or b"") + len(sent.value or b"") + len(str(sent.headers)) < DEAD_LETTER_ROOM_BYTES
+    letter = read_letter(delivered(sent))
+    assert not letter.whole
+    assert sent.value == b"", "a null value would erase, if ever it were sent"
+    assert letter.size == len(value or b"")
+    assert letter.origin == Position("persons", 0, 7)
+
+
+def test_the_largest_that_topics_take_is_kept_whole() -> None:
+    large = message(bytes(MESSAGE_MAX_BYTES - 2), "r1")
+    sent = dead_letter(Rejected(large, "encode", "not JSON"))
+    assert sent.value == large.value
+    assert read_letter(delivered(sent)).whole
 
 
 @pytest.mark.parametrize(
