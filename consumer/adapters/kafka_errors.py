@@ -28,6 +28,7 @@ _ADVICE: Final[Mapping[int, str]] = {
     KafkaError._MAX_POLL_EXCEEDED: "a batch took longer than max.poll.interval.ms; make batches smaller or raise it",
     KafkaError.FENCED_INSTANCE_ID: "another process runs under this group.instance.id; give each its own",
     KafkaError.INVALID_REPLICATION_FACTOR: "there are fewer brokers than replicas; lower the replication",
+    KafkaError.INVALID_TIMESTAMP: "the broker takes no message of that time; see message.timestamp.before.max.ms, and its clock",
     KafkaError.POLICY_VIOLATION: "the cluster's policy refuses it; ask who runs the cluster",
 }
 _HOPELESS: Final = frozenset(
@@ -62,6 +63,7 @@ _PASSING: Final = frozenset(
 _REFUSED: Final = frozenset(
     {
         KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
         KafkaError.TOPIC_EXCEPTION,
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.POLICY_VIOLATION,

@@ -1,6 +1,7 @@
 """Publisher over Kafka: idempotent, acknowledged by all in-sync replicas, batched for a few milliseconds."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -136,7 +137,8 @@ def produce(producer: Producer, message: Outgoing, on_delivery: OnDelivery | Non
     """Queue one message, waiting while the queue is full. Raises BrokerError when it can never be delivered."""
     # librdkafka's own defaults: -1 lets the partitioner choose, 0 means now.
     partition = -1 if message.partition is None else message.partition
-    timestamp_ms = message.timestamp_ms or 0
+    # Brokers refuse what is far ahead of their clock, from version 4 on an hour, though it came from one of their topics.
+    timestamp_ms = min(message.timestamp_ms or 0, time.time_ns() // 1_000_000)
     headers: list[tuple[str, str | bytes | None]] | None = [*message.headers.items()] or None
     while True:
         try:
