@@ -169,11 +169,14 @@ class RedisConnection:
         try:
             return call()
         except (vendor.RedisError, vendor.RedisClusterException, OSError) as error:
-            raise StoreError(self._explain(error)) from error
+            said = str(error).split(", with args", maxsplit=1)[0].strip().rstrip(".")
+            code = _code(error, said)
+            if code == "READONLY" and not self._cluster:
+                # a primary that became a replica keeps its connections: the next call asks anew where the name leads
+                self._connected().connection_pool.disconnect(inuse_connections=False)
+            raise StoreError(self._explain(said, code)) from error
 
-    def _explain(self, error: Exception) -> str:
-        said = str(error).split(", with args", maxsplit=1)[0].strip().rstrip(".")
-        code = _code(error, said)
+    def _explain(self, said: str, code: str | None) -> str:
         where = f"{'Redis Cluster' if self._cluster else 'Redis'} at {self.address}"
         what = "" if code is None or code in said or not code.isupper() else f"{code} "
         advice = _ADVICE.get(code or "")
