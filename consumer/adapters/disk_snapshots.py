@@ -6,8 +6,9 @@ A snapshot is written beside its final name, synced, and renamed, so that one wi
 import shutil
 import tempfile
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -16,6 +17,7 @@ from consumer.errors import SnapshotError
 from consumer.metrics import METRICS
 from consumer.ports import Snapshot, VectorIndex
 
+_Name = TypeVar("_Name", str, Path)
 _log = structlog.get_logger()
 
 
@@ -111,9 +113,7 @@ class DiskSnapshots:
 
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
         home = self._directory / str(partition)
-        if not home.is_dir():
-            return None
-        for folder in sorted((p for p in home.iterdir() if p.name.isdigit()), reverse=True):
+        for folder in untried(lambda: [p for p in home.glob("*") if p.name.isdigit()]):
             try:
                 with METRICS.snapshot_seconds.labels("load").time():
                     content = (folder / MANIFEST).read_bytes()
@@ -128,6 +128,15 @@ class DiskSnapshots:
     def sweep(self) -> None:
         """Remove what nobody will read again, of partitions that went elsewhere too."""
         self._files.sweep(self._directory)
+
+
+def untried(look: Callable[[], Collection[_Name]]) -> Iterator[_Name]:
+    """The snapshots that there are, the newest first. One that took the place of another meanwhile is not missed."""
+    tried: set[_Name] = set()
+    while there := set(look()) - tried:
+        newest = max(there)
+        tried.add(newest)
+        yield newest
 
 
 def written(staged: Staged) -> None:

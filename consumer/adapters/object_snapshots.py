@@ -20,7 +20,7 @@ import fsspec
 import structlog
 from fsspec.callbacks import Callback
 
-from consumer.adapters.disk_snapshots import refused, written
+from consumer.adapters.disk_snapshots import refused, untried, written
 from consumer.adapters.snapshot_files import MANIFEST, Failures, SnapshotFiles, Staged
 from consumer.errors import SettingsError, SnapshotError
 from consumer.metrics import METRICS
@@ -149,9 +149,12 @@ class ObjectSnapshots:
                     return None
 
     def _newest(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
-        names = sorted(self._names(partition), reverse=True)
-        self._away_since = None
-        for name in names:
+        def look() -> list[str]:
+            names = self._names(partition)
+            self._away_since = None
+            return names
+
+        for name in untried(look):
             try:
                 with METRICS.snapshot_seconds.labels("load").time():
                     return self._read(f"{self._root}/{partition}/{name}", partition, fingerprint, applied)

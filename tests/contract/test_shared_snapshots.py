@@ -46,3 +46,19 @@ def test_what_is_ahead_goes_once_it_is_too_old(place: Place) -> None:
     place.clock.seconds += MAX_AGE_SECONDS + 1
     place.store().save(3, MODELS, 50, scopes())
     assert place.kept() == [50]
+
+
+def test_one_that_is_replaced_while_it_is_read_is_not_missed(place: Place) -> None:
+    """Who lets a partition go writes its snapshot while the next owner looks for one."""
+    before = place.store()
+    before.save(3, MODELS, 50, scopes())
+    staged = [before.stage(3, MODELS, 60, scopes())]
+
+    def publish() -> None:
+        if staged and (late := staged.pop()) is not None:
+            before.publish(late)
+
+    back = place.store(beat=publish).load(3, MODELS, APPLIED)
+    assert place.kept() == [60]
+    assert back is not None
+    assert back.offset == 60
