@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -121,3 +122,21 @@ def test_where_no_copy_can_be_made_the_calls_are_made_here(monkeypatch: pytest.M
             Forked([failing(OSError(errno.ENOSPC, "full"))])
     assert made == [os.getpid()]
     assert "Resource temporarily unavailable" in str(logs[0])
+
+
+PROGRAM = """
+import signal
+from click.testing import CliRunner
+from consumer.__main__ import cli
+from consumer.adapters.forked import Forked
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as a shell that traps it leaves it to what it starts
+assert CliRunner().invoke(cli, ["run"]).exception, "there is no broker"
+Forked([lambda: None]).wait()
+"""
+
+
+def test_how_a_copy_ended_is_known_whatever_the_parent_ignores() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DEDUP_")}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
