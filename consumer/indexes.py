@@ -93,7 +93,7 @@ class Indexes:
     ) -> None:
         dim = encoders.layout.dim
         self._drain_seconds = settings.limits.drain_seconds
-        self._written = BackgroundSnapshots(build_snapshots(settings, encoders.profile, dim, beat))
+        self._written = BackgroundSnapshots(build_snapshots(settings, encoders.profile, dim, beat), beat)
         self._kept: Standby | None = None
         self.standby: StandbyWorker | None = None
         if settings.state.standby:

@@ -6,7 +6,7 @@ again is removed now and then.
 """
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ import structlog
 from consumer.adapters.snapshot_files import Staged
 from consumer.ports import Snapshot, VectorIndex
 
+_BEAT_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 3600.0
 _log = structlog.get_logger()
 
@@ -39,10 +40,11 @@ class Stages(Protocol):
 
 
 class BackgroundSnapshots:
-    """A snapshot store over another, with a thread that publishes. `close` it."""
+    """A snapshot store over another, with a thread that publishes. `close` it. `beat` is called while `load` waits."""
 
-    def __init__(self, store: Stages) -> None:
+    def __init__(self, store: Stages, beat: Callable[[], None] = lambda: None) -> None:
         self._store = store
+        self._beat = beat
         self._waiting: dict[int, Staged] = {}
         self._busy: int | None = None
         self._closing = False
@@ -68,8 +70,12 @@ class BackgroundSnapshots:
     def load(self, partition: int, fingerprint: str, applied: Mapping[str, int]) -> Snapshot | None:
         """What was saved before is in place, or given up, when this looks."""
         with self._changed:
-            self._changed.wait_for(lambda: partition not in self._waiting and partition != self._busy)
+            while not self._changed.wait_for(lambda: not self._is_under_way(partition), _BEAT_SECONDS):
+                self._beat()
         return self._store.load(partition, fingerprint, applied)
+
+    def _is_under_way(self, partition: int) -> bool:
+        return partition in self._waiting or partition == self._busy
 
     def unsaved(self) -> Collection[int]:
         return self._store.unsaved()

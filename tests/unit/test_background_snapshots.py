@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from consumer.adapters import background_snapshots
 from consumer.adapters.background_snapshots import BackgroundSnapshots
 from consumer.adapters.disk_snapshots import DiskSnapshots
 from consumer.adapters.growing_index import GrowingIndex
@@ -104,6 +105,21 @@ def test_a_load_waits_for_what_was_saved_before(slow: Slow, snapshots: Backgroun
     slow.may.release()
     looking.join(30)
     assert found == [6]
+
+
+def test_a_load_that_waits_shows_signs_of_life(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_snapshots, "_BEAT_SECONDS", 0.01)
+    beats = threading.Semaphore(0)
+    snapshots = BackgroundSnapshots(slow, beats.release)
+    try:
+        snapshots.save(3, MODELS, 6, {})
+        looking = threading.Thread(target=snapshots.load, args=(3, MODELS, {}))
+        looking.start()
+        assert all(beats.acquire(timeout=30) for _ in range(3))
+    finally:
+        slow.may.release()
+        looking.join(30)
+        snapshots.close(30)
 
 
 def test_a_publish_that_breaks_stops_neither_the_next_nor_a_load(tmp_path: Path) -> None:
