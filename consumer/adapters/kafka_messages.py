@@ -9,21 +9,32 @@ from consumer.records import Message, Position
 def received_message(raw: KafkaMessage) -> Message:
     """Convert a message that carries no error.
 
-    An unknown timestamp becomes 0, a header without a value an empty one; of headers with one name the last counts.
+    An unknown timestamp becomes 0.
     """
     topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
     if topic is None or partition is None or offset is None:
         raise BrokerError("a message came without a position; reinstall confluent-kafka")
     kind, timestamp_ms = raw.timestamp()
-    headers = raw.headers() or ()
-    pairs = headers.items() if isinstance(headers, dict) else headers
     return Message(
         position=Position(topic, partition, offset),
         key=raw.key(),
         value=raw.value(),
         timestamp_ms=timestamp_ms if kind else 0,
-        headers={name: _bytes(value) for name, value in pairs},
+        headers=_headers(raw),
     )
+
+
+def _headers(raw: KafkaMessage) -> dict[str, bytes]:
+    """One without a value becomes an empty one; of those with one name the last counts.
+
+    Kafka takes any bytes for a name. Where one is no UTF-8, confluent-kafka can tell of none, and that is an error inside it.
+    """
+    try:
+        headers = raw.headers() or ()
+    except (SystemError, UnicodeDecodeError):
+        return {}
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return {name: _bytes(value) for name, value in pairs}
 
 
 def _bytes(value: str | bytes | None) -> bytes:
