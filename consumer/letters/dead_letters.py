@@ -13,7 +13,8 @@ from consumer.sections import MESSAGE_MAX_BYTES
 REPLAYED = "dedup-replayed"
 """Header of a message that was sent again: `topic/partition/offset` of the one that was rejected."""
 _OURS = "dedup-"
-_LEFT_OUT = "dedup-left-out"
+_SHA256, _LEFT_OUT = "dedup-payload-sha256", "dedup-left-out"
+"""Not every letter has them; what a sender says under these names is no part of one."""
 _MAX_KEY_BYTES = 4 * MAX_ID_CHARS
 _NUMBERS = re.compile(r"\d+")
 
@@ -35,10 +36,11 @@ def dead_letter(rejected: Rejected) -> Outgoing:
         "dedup-timestamp": str(message.timestamp_ms).encode(),
     }
     if message.value is not None:
-        headers["dedup-payload-sha256"] = hashlib.sha256(message.value).hexdigest().encode()
+        headers[_SHA256] = hashlib.sha256(message.value).hexdigest().encode()
     topic, key, value = dead_letter_topic(position.topic), message.key, message.value
     if _bytes(message) <= MESSAGE_MAX_BYTES:
-        return Outgoing(topic, key, value, {**message.headers, **headers})
+        theirs = {name: said for name, said in message.headers.items() if name not in (_SHA256, _LEFT_OUT)}
+        return Outgoing(topic, key, value, {**theirs, **headers})
     headers[_LEFT_OUT] = str(len(value or b"")).encode()
     return Outgoing(topic, key if key and len(key) <= _MAX_KEY_BYTES else None, b"", headers)
 
@@ -80,7 +82,7 @@ def read_letter(message: Message) -> Letter:
     """What the headers of a dead letter say. Raises RejectedError for a message that is none."""
     headers = message.headers
     try:
-        sha256, left_out = headers.get("dedup-payload-sha256"), headers.get(_LEFT_OUT)
+        sha256, left_out = headers.get(_SHA256), headers.get(_LEFT_OUT)
         size = None if message.value is None else len(message.value)
         return Letter(
             position=message.position,

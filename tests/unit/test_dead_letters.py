@@ -88,6 +88,12 @@ def test_a_message_that_no_topic_takes_uncompressed_has_a_letter_that_all_do(
     assert letter.origin == Position("persons", 0, 7)
 
 
+def test_what_a_sender_says_in_our_name_is_no_part_of_a_letter() -> None:
+    told = {"dedup-left-out": b"much", "dedup-payload-sha256": b"f" * 64, "dedup-reason": b"none"}
+    letter = letter_of(message(None, "", headers=told))
+    assert (letter.whole, letter.sha256, letter.size, letter.reason) == (True, None, None, "not JSON")
+
+
 def test_the_largest_that_topics_take_is_kept_whole() -> None:
     large = message(bytes(MESSAGE_MAX_BYTES - 2), "r1")
     sent = dead_letter(Rejected(large, "encode", "not JSON"))
