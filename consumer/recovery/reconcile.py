@@ -64,11 +64,12 @@ def reconcile(
             clusters[cid] = Retired(t.version, t.merged_into)
             continue
         founded_ms = _founded(cid, replayed)
-        states = _imagined(t.members, records, later, founded_ms)
+        states = _imagined(t.members, records, later, founded_ms or 0)
         records.update((r, states[r]) for r in live[cid])
         founder = founder_of(cid)
-        born_ms = records[founder].born_ms if founder is not None and founder in records else None
-        whole = _cluster(cid, t, states, founded_ms or born_ms)
+        if founded_ms is None and founder is not None and founder in records:
+            founded_ms = records[founder].born_ms
+        whole = _cluster(cid, t, states, founded_ms)
         clusters[cid], changes = _parted(whole, live[cid], holder, gone)
         owed += changes
     assignments = {r: cid for cid, c in clusters.items() if isinstance(c, Cluster) for r in c.members}
@@ -132,15 +133,16 @@ def _imagined(
     return states
 
 
-def _founded(cid: str, replayed: Contents) -> int:
+def _founded(cid: str, replayed: Contents) -> int | None:
     found = replayed.clusters.get(cid)
-    return found.founded_ms if isinstance(found, Cluster) else 0
+    return found.founded_ms if isinstance(found, Cluster) else None
 
 
 def _cluster(cid: str, told: ToldCluster, records: Mapping[str, RecordState], founded_ms: int | None) -> Cluster:
     members = {r: Member(records[r].born_ms, records[r].quality) for r in told.members}
     oldest = min(member.born_ms for member in members.values())
-    return Cluster(cid, told.version, founded_ms or oldest, members, _kept(told.keep, members))
+    founded_ms = oldest if founded_ms is None else founded_ms
+    return Cluster(cid, told.version, founded_ms, members, _kept(told.keep, members))
 
 
 def _kept(keep: str | None, members: Mapping[str, Member]) -> str:

@@ -1,5 +1,9 @@
 """Told clusters beside replayed ones."""
 
+from dataclasses import replace
+
+import pytest
+
 from consumer.records import Cluster, Erasure, Member, RecordState, Retired, Vector
 from consumer.recovery.contents import Contents
 from consumer.recovery.reconcile import NOWHERE, Reconciled, reconcile
@@ -42,6 +46,23 @@ def test_told_clusters_stand_and_those_that_differ_are_judged_again() -> None:
     assert found.differing == ["c", "d", "e", "f", "g"]
     assert found.contents.redo == found.differing
     assert not found.lost
+
+
+@pytest.mark.parametrize("founded_ms", [-5, 0, 5])
+def test_a_cluster_goes_back_to_the_birth_of_a_founder_that_left(founded_ms: int) -> None:
+    """Also to 1970, where all messages without a time come from."""
+    held = replayed(["a", "b"])
+    (cluster,) = held.live.values()
+    held.clusters = {"x": replace(cluster, founded_ms=founded_ms)}
+    assert made(held, told(x=(3, ["a", "b"]))).contents.live["x"].founded_ms == founded_ms
+
+
+@pytest.mark.parametrize("born_ms", [-5, 0, 5])
+def test_where_the_replay_has_no_such_cluster_that_of_the_founder_counts(born_ms: int) -> None:
+    held = replayed(["a", "b"], alone=("f",))
+    held.records["f"] = replace(held.records["f"], born_ms=born_ms)
+    found = reconcile(held, told(x=(3, ["a", "b"])), {}, {"x": "f"}.get)
+    assert found.contents.live["x"].founded_ms == born_ms
 
 
 def test_a_member_whose_row_is_still_to_come_is_there_already() -> None:
