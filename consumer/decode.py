@@ -192,7 +192,8 @@ def _born_ms(profile: Profile, fields: Mapping[str, FieldValue], timestamp_ms: i
     if not isinstance(times, Sequence) or isinstance(times, str | bytes):
         return timestamp_ms
     born_ms = milliseconds(times[0])
-    return timestamp_ms if born_ms is None else born_ms
+    # 9999-12-31 23:59:59.999 is what databases write for "without end"
+    return timestamp_ms if born_ms is None else min(born_ms, LAST_MS)
 
 
 def _kind(value: object) -> str:

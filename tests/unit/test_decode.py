@@ -1,6 +1,7 @@
 """Rules of decoding, one by one, and the law that holds for all bytes."""
 
 import time
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from consumer.decode import LAST_MS, MAX_TEXT_CHARS, MAX_TIMESTAMPS, decode
 from consumer.errors import RejectedError
 from consumer.profile import Profile
-from consumer.records import Erasure, Record
-from tests.factories import NOW_MS, message, offer_profile, person_profile, position, signup
+from consumer.records import Erasure, Record, Vector
+from consumer.vectors import pack_vector, unpack
+from tests.factories import NOW_MS, message, offer_profile, person_profile, position, signup, vector
 from tests.strategies import any_value, signups
 
 PERSON = person_profile()
@@ -247,6 +249,17 @@ def test_a_scope_that_no_key_could_hold_is_rejected(country: str) -> None:
 def test_a_record_is_born_at_its_own_time(seen: object, born_ms: int) -> None:
     record = offer(seen=seen)
     assert (record.born_ms, record.ingested_ms) == (born_ms, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    "last", ["9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.9999999", "9999-12-31T23:59:59-12:00"]
+)
+def test_one_of_the_last_day_that_databases_know_is_born_when_the_matcher_takes_it(last: str) -> None:
+    born = replace(vector("r1"), born_ms=offer(seen=[last]).born_ms)
+    sent = pack_vector(born, "vectors", 0)
+    read = unpack(message(sent.value, sent.key), born.fingerprint, len(born.values))
+    assert isinstance(read, Vector)
+    assert read.born_ms == LAST_MS
 
 
 @pytest.mark.parametrize(("stamp", "taken"), [(2**62, LAST_MS), (-1, 0), (-(2**63), 0), (0, 0)])
