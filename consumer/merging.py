@@ -63,11 +63,10 @@ class MergeRules:
 
     def _torn(self, groups: Groups, group: int, asked: int) -> bool:
         """Whether `group` could about as well join one that a person keeps apart from the group that asks."""
-        likely = odds(groups.best(group, asked))
-        rivals = [r for r in groups.ruled_apart(asked) if odds(groups.best(group, r)) * AS_LIKELY >= likely]
+        likely = _odds(groups.best(group, asked))
+        rivals = [r for r in groups.ruled_apart(asked) if _odds(groups.best(group, r)) * AS_LIKELY >= likely]
         return any(groups.links(group, rival) and self._doubt(groups, group, rival) is None for rival in rivals)
 
 
-def odds(probability: float) -> float:
-    """For to against; never 0, nor endless."""
-    return max(probability, _LEAST) / max(1 - probability, _LEAST)
+def _odds(probability: float) -> float:
+    return probability / max(1 - probability, _LEAST)

@@ -4,22 +4,17 @@ Agglomeration from the most probable pair down. It begins with the records that 
 quorum say; then each duplicate pair, the best first, merges the two groups it lies between, if the merge rules allow; what
 was refused is tried again until nothing changes, since a refused merge may be allowed to a larger group.
 
-Pairs whose log-odds are in one whole step count as equally probable, and of those the older come first. A probability has in it
-what was usual in the scope when the pair was judged, and that drifts: of a crowd of records that are all the same, which is larger
-than a cluster may be, each newcomer would otherwise drive out an older one.
-
 The outcome does not depend on the order in which records came. Records without duplicates or words between them do not
 influence each other: the partition of all records is that of each connected part for itself. Beyond that, and as long as
 no people's words lie between clusters, the partition of some whole clusters is those clusters.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from consumer.evidence import EvidenceGraph, Pair
+from consumer.evidence import EvidenceGraph, Pair, best_first
 from consumer.groups import Groups
-from consumer.merging import CROWD, SIZE_CAP, MergeRules, odds
+from consumer.merging import CROWD, SIZE_CAP, MergeRules
 from consumer.records import Evidence, Member
 from consumer.words import Words
 
@@ -44,8 +39,7 @@ def partition(members: Mapping[str, Member], evidence: EvidenceGraph, words: Wor
     for verdict in obeyed.same:
         if groups.of(verdict.a) != groups.of(verdict.b):
             groups.merge(groups.of(verdict.a), groups.of(verdict.b))
-    duplicates = [edge for edge in edges if edge.match.duplicate]
-    refused = sorted(duplicates, key=lambda edge: _best_first(edge, members))
+    refused = sorted((edge for edge in edges if edge.match.duplicate), key=best_first)
     held: dict[Pair, str] = {}
     objections: dict[tuple[int, int], str] = {}  # large groups have many pairs between them
     joined = True
@@ -64,12 +58,6 @@ def partition(members: Mapping[str, Member], evidence: EvidenceGraph, words: Wor
                 held[edge.a, edge.b] = objections[one, other] = objection
                 refused.append(edge)
     return Partition(groups.sets(), _held(groups, refused, held), edges)
-
-
-def _best_first(edge: Evidence, members: Mapping[str, Member]) -> tuple[int, int, str, str]:
-    """A total order of edges: the most probable first, in whole steps of log-odds; then those of records that came first."""
-    step = math.floor(math.log(odds(edge.match.probability)))
-    return -step, max(members[edge.a].born_ms, members[edge.b].born_ms), edge.a, edge.b
 
 
 def _held(groups: Groups, refused: Sequence[Evidence], reasons: Mapping[Pair, str]) -> Mapping[Pair, str]:

@@ -165,22 +165,9 @@ class MemoryClusters:
     def assignment(self, scope: str, record_id: str) -> str | None:
         return self._scopes.get(scope, _Scope()).assignments.get(record_id)
 
-    def contents(self, scope: str) -> Contents:
-        """Everything of one scope; not copied, so nothing of it may be changed while this store is in use."""
-        held = self._scopes.get(scope, _Scope())
-        return Contents(
-            applied=held.applied,
-            records=held.records,
-            assignments=held.assignments,
-            clusters={cid: _whole(held, cid) for cid in held.clusters},
-            edges=held.edges,
-            verdicts=held.verdicts,
-            redo=list(held.redo),
-            outbox=list(held.outbox.values()),
-            beliefs=held.beliefs,
-            whitening=held.whitening,
-            erased={record_id: position for record_id, (position, _) in held.erased.items()},
-        )
+    def contents(self, partition: int) -> Mapping[str, Contents]:
+        """Everything of its scopes; not copied, so nothing of it may be changed while this store is in use."""
+        return {scope: _contents(self._scopes.get(scope, _Scope())) for scope in self.scopes(partition)}
 
     def mark(self, scope: str) -> object:
         held = self._scopes.get(scope, _Scope())
@@ -233,6 +220,22 @@ def _write_edges(held: _Scope, update: ScopeUpdate) -> None:
             near.pop(other, None)
             if not near:
                 held.edges.pop(record_id, None)
+
+
+def _contents(held: _Scope) -> Contents:
+    return Contents(
+        applied=held.applied,
+        records=held.records,
+        assignments=held.assignments,
+        clusters={cid: _whole(held, cid) for cid in held.clusters},
+        edges=held.edges,
+        verdicts=held.verdicts,
+        redo=list(held.redo),
+        outbox=list(held.outbox.values()),
+        beliefs=held.beliefs,
+        whitening=held.whitening,
+        erased={record_id: position for record_id, (position, _) in held.erased.items()},
+    )
 
 
 def _whole(held: _Scope, cid: str) -> Cluster | Retired:

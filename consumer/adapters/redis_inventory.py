@@ -4,7 +4,7 @@ One key beside those of `redis_layout`, `<prefix>:{<profile>}:rebuild`, a hash: 
 and not ended; `generation`, with which ids of clusters are minted since a rebuild that could not know all older ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from consumer.adapters import redis_layout as layout
@@ -44,22 +44,35 @@ class RedisInventory:
             scope.decode() for scope in self._redis.execute("SMEMBERS", self._of_profile("scopes", partition))
         )
 
-    def contents(self, scope: str) -> Contents:
-        names = layout.Names(self._prefix, self._profile, scope, self._key)
+    def contents(self, partition: int) -> Mapping[str, Contents]:
+        names = {scope: self._names(scope) for scope in self.scopes(partition)}
+        roots = {own.root for own in names.values()}
+        # each looks at all keys of all scopes, however many those of one are
+        members, edges = (self._keys_by_root(roots, kind) for kind in ("members", "edges"))
+        return {scope: self._contents(own, members[own.root], edges[own.root]) for scope, own in names.items()}
+
+    def _keys_by_root(self, roots: Collection[str], kind: str) -> Mapping[str, Sequence[str]]:
+        keys: dict[str, list[str]] = {root: [] for root in roots}
+        for key in self._redis.scan(f"{layout.scopes_pattern(self._prefix, self._profile)}}}:{kind}:*"):
+            name = key.decode()
+            root = name[: name.index("}:") + 2]
+            if root in keys:
+                keys[root].append(name)
+        return keys
+
+    def _contents(self, names: layout.Names, members_keys: Sequence[str], edges_keys: Sequence[str]) -> Contents:
         found = Contents(applied=self._applied(names))
         found.beliefs, found.whitening = self._redis.execute("HMGET", names.head, layout.BELIEFS, layout.WHITENING)
         found.records = {r: layout.state(value) for r, value in self._hash(names.records)}
         found.assignments = {r: value.decode() for r, value in self._hash(names.assignments)}
         found.verdicts = {r: layout.verdicts(r, value) for r, value in self._hash(names.verdicts)}
         entries = dict(self._hash(names.clusters))
-        keys = [key.decode() for key in self._redis.scan(f"{names.members('')}*")]
-        members = dict(zip(keys, self._hashes(keys), strict=True))
+        members = dict(zip(members_keys, self._hashes(members_keys), strict=True))
         for cid, value in entries.items():
             found.clusters[cid] = layout.cluster(cid, value, members.get(names.members(cid), ()))
         owned = {names.members(cid) for cid in found.live}
-        found.strays = [key for key in keys if key not in owned]
-        keys = [key.decode() for key in self._redis.scan(f"{names.edges('')}*")]
-        for key, near in zip(keys, self._hashes(keys), strict=True):
+        found.strays = [key for key in members_keys if key not in owned]
+        for key, near in zip(edges_keys, self._hashes(edges_keys), strict=True):
             record_id = key.removeprefix(names.edges(""))
             # each by itself: whether both sides of an edge say the same is for `dedup verify` to see
             found.edges.update(layout.edges([(record_id, near)]))
@@ -69,7 +82,7 @@ class RedisInventory:
         return found
 
     def mark(self, scope: str) -> object:
-        names = layout.Names(self._prefix, self._profile, scope, self._key)
+        names = self._names(scope)
         head = self._redis.execute("HGETALL", names.head)
         sizes = self._redis.pipeline([("ZCARD", names.outbox), ("ZCARD", names.redo)])
         return sorted(head.items()), list(sizes)
@@ -118,6 +131,9 @@ class RedisInventory:
         kept = {self._of_profile("epochs").encode(), self._of_profile("rebuild").encode()}
         for pattern in (layout.scopes_pattern(self._prefix, self._profile), self._of_profile("*")):
             yield from (key for key in self._redis.scan(pattern) if key not in kept and b"}:erased:" not in key)
+
+    def _names(self, scope: str) -> layout.Names:
+        return layout.Names(self._prefix, self._profile, scope, self._key)
 
     def _of_profile(self, *parts: str | int) -> str:
         return layout.partition_name(self._prefix, self._profile, *parts)

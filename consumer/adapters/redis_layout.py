@@ -48,27 +48,27 @@ class Names:
 
     def __init__(self, prefix: str, profile: str, scope: str, key: bytes) -> None:
         # Quoted, so that no brace ends the hash tag early and no slash or colon makes two scopes one.
-        self._root = f"{prefix}:{{{_quoted(profile)}/{_quoted(scope)}}}:"
+        self.root = f"{prefix}:{{{_quoted(profile)}/{_quoted(scope)}}}:"
         self._named = f"{profile}\0{scope}\0"
         self._key = key
-        self.head = f"{self._root}head"
-        self.outbox = f"{self._root}outbox"
-        self.probe = f"{self._root}probe"
-        self.records = f"{self._root}records"
-        self.assignments = f"{self._root}assignments"
-        self.clusters = f"{self._root}clusters"
-        self.verdicts = f"{self._root}verdicts"
-        self.redo = f"{self._root}redo"
+        self.head = f"{self.root}head"
+        self.outbox = f"{self.root}outbox"
+        self.probe = f"{self.root}probe"
+        self.records = f"{self.root}records"
+        self.assignments = f"{self.root}assignments"
+        self.clusters = f"{self.root}clusters"
+        self.verdicts = f"{self.root}verdicts"
+        self.redo = f"{self.root}redo"
 
     def members(self, cluster_id: str) -> str:
-        return f"{self._root}members:{cluster_id}"
+        return f"{self.root}members:{cluster_id}"
 
     def edges(self, record_id: str) -> str:
-        return f"{self._root}edges:{record_id}"
+        return f"{self.root}edges:{record_id}"
 
     def erased(self, record_id: str) -> str:
         named = f"{self._named}{record_id}".encode()
-        return f"{self._root}erased:{hashlib.blake2b(named, key=self._key, digest_size=16).hexdigest()}"
+        return f"{self.root}erased:{hashlib.blake2b(named, key=self._key, digest_size=16).hexdigest()}"
 
 
 def partition_name(prefix: str, profile: str, *parts: str | int) -> str:

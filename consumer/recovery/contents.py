@@ -44,8 +44,8 @@ class Inventory(Protocol):
     def scopes(self, partition: int) -> Sequence[str]:
         """Scopes ever claimed in this partition of the vectors topic."""
 
-    def contents(self, scope: str) -> Contents:
-        """Everything of one scope. Where a matcher writes meanwhile, its parts may be of different moments."""
+    def contents(self, partition: int) -> Mapping[str, Contents]:
+        """Everything of those scopes. Where a matcher writes meanwhile, its parts may be of different moments."""
 
     def mark(self, scope: str) -> object:
         """Something that is another whenever the scope was written to."""

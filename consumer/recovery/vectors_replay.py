@@ -99,13 +99,13 @@ class VectorsReplay:
 
     def records(self) -> set[str]:
         """Ids of the records that are there so far."""
-        return {r for scope in self._store.scopes(self.partition) for r in self._store.contents(scope).records}
+        return {record_id for held in self._store.contents(self.partition).values() for record_id in held.records}
 
     def finish(self, offset: int, later: Iterable[Message] = ()) -> Replayed:
         """What it comes to at `offset`, and of the `later` messages what they will need to find. Feed it no more."""
         config = self._stage.config
         self._stage.revoked(self.partition, lost=False)
-        scopes = {scope: self._store.contents(scope) for scope in self._store.scopes(self.partition)}
+        scopes = dict(self._store.contents(self.partition))
         erased = self._erased if self._fed < offset else {}
         found = Replayed(self.partition, config, offset, scopes, self._held.indexes, erased, rejected=self._rejected)
         for message in later:

@@ -94,7 +94,7 @@ class _Pass:
         found: set[Difference] = set()
         pending: set[str] = set()
         for number in partitions:
-            scopes = {scope: site.inventory.contents(scope) for scope in site.inventory.scopes(number)}
+            scopes = site.inventory.contents(number)
             for scope, held in scopes.items():
                 result.scopes += 1
                 result.records += len(held.records)

@@ -62,15 +62,15 @@ def test_redis_reads_as_memory_does_and_a_refilled_one_as_it_was(url: str, prefi
     try:
         play(memory, steps, quorum=0.5)
         play(redis, steps, quorum=0.5)
-        held = comparable(inventory.contents(SCOPE))
-        assert held == comparable(memory.contents(SCOPE))
+        held = comparable(inventory.contents(PARTITION)[SCOPE])
+        assert held == comparable(memory.contents(PARTITION)[SCOPE])
         assert second.is_empty()
         assert not inventory.is_empty()
         if steps:
             epoch = copy.take_epoch(PARTITION)
             copy.claim(SCOPE, PARTITION, epoch)
             refill(copy, SCOPE, PARTITION, epoch, len(steps) - 1, held, held.outbox)
-            assert comparable(second.contents(SCOPE)) == held
+            assert comparable(second.contents(PARTITION)[SCOPE]) == held
             assert list(second.scopes(PARTITION)) == [SCOPE]
     finally:
         for each in (redis, inventory, copy, second):
@@ -100,3 +100,27 @@ def test_a_rebuild_is_marked_until_it_ends_and_wiping_keeps_epochs(url: str, pre
     finally:
         redis.close()
         inventory.close()
+
+
+def test_the_keys_are_looked_through_no_more_often_for_many_scopes(url: str, prefix: str) -> None:
+    redis, inventory = stores(url, prefix)
+    try:
+        epoch = redis.take_epoch(PARTITION)
+        looks = []
+        for scopes in (["de"], [f"tenant {n}" for n in range(30)]):
+            for scope in scopes:
+                redis.claim(scope, PARTITION, epoch)
+            before = scans(url)
+            found = inventory.contents(PARTITION)
+            looks.append(scans(url) - before)
+    finally:
+        redis.close()
+        inventory.close()
+    assert set(found) == {"de", *scopes}
+    assert looks[0] == looks[1]
+
+
+def scans(url: str) -> int:
+    """How often the server was asked to look through its keys."""
+    with Redis.from_url(url) as client:
+        return int(client.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"])

@@ -16,6 +16,7 @@ from consumer.fusion import WeightedFusion
 from consumer.fusion_spec import WeightedSpec
 from consumer.loop import Limits, Loop
 from consumer.records import Message, Position
+from consumer.recovery.contents import Contents
 from consumer.recovery.present import Present
 from consumer.recovery.rebuild import farewells
 from consumer.recovery.restoration import Identity, Restoration, restoration
@@ -109,11 +110,11 @@ def restored(
 def content(store: MemoryClusters) -> dict[str, Any]:
     """What a scope holds, apart from the offset, which says less than the group's, and from marks of erased records."""
     names = ("records", "assignments", "clusters", "edges", "verdicts", "redo", "beliefs")
-    return {name: getattr(store.contents(SCOPE), name) for name in names}
+    return {name: getattr(store.contents(0)[SCOPE], name) for name in names}
 
 
 def marks(store: MemoryClusters) -> set[tuple[str, Position]]:
-    found = store.contents(SCOPE)
+    found = store.contents(0)[SCOPE]
     return {mark for mark in found.erased.items() if mark[0] not in found.records}
 
 
@@ -142,7 +143,7 @@ def test_a_restored_store_holds_what_was_lost_and_the_stream_goes_on(
 def consistent(world: World, vectors: Sequence[Message]) -> None:
     """The store agrees with itself, with what was told, and with the vectors; nothing was told twice or skipped."""
     said = told(world.broker.messages(TOPICS.clusters), world.broker.messages(TOPICS.events))
-    held = world.store.contents(SCOPE)
+    held = world.store.contents(0).get(SCOPE, Contents())
     present = Present({SCOPE: held.applied.get(0, -1)}, world.committed)
     models = encoders().fingerprint, encoders().layout.dim
     for message in vectors:
@@ -161,7 +162,7 @@ def consistent(world: World, vectors: Sequence[Message]) -> None:
 
 
 def groups(world: World) -> set[frozenset[str]]:
-    return {frozenset(c.members) for c in world.store.contents(SCOPE).live.values()}
+    return {frozenset(c.members) for c in world.store.contents(0)[SCOPE].live.values()}
 
 
 @EXAMPLES
@@ -252,11 +253,11 @@ def test_members_whose_vectors_are_gone_stay_as_told_until_they_are_let_go(steps
     made = world.lose_and_restore(vectors, world.broker.messages(TOPICS.clusters))
     assert made.scopes[SCOPE].lost == [missing]
     assert held_ids(world) == ids
-    assert missing in world.store.contents(SCOPE).assignments
+    assert missing in world.store.contents(0)[SCOPE].assignments
     MemoryPublisher(world.broker).publish(farewells(VECTORS, made))
     world.run()
     consistent(world, [m for m in world.broker.messages(VECTORS) if m.key != missing.encode() or m.value is None])
-    assert missing not in world.store.contents(SCOPE).records
+    assert missing not in world.store.contents(0)[SCOPE].records
 
 
 @pytest.mark.parametrize(("generation", "used_twice"), [("", True), ("7", False)])

@@ -47,6 +47,6 @@ def test_no_update_is_large(contents: Contents) -> None:
     store.claim("de", 0, epoch)
     refill(store, "de", 0, epoch, MANY, contents)
     assert store.most <= 1_000
-    found = store.contents("de")
+    found = store.contents(0)["de"]
     assert replace(found, applied=contents.applied) == contents
     assert store.applied("de", 0) == MANY

@@ -145,12 +145,12 @@ HARMS: list[tuple[Callable[[Contents], None], set[str]]] = [
 
 
 def test_a_sound_store_has_no_difference(world: World) -> None:
-    assert differences(world, world.store.contents(SCOPE)) == set()
+    assert differences(world, world.store.contents(0)[SCOPE]) == set()
 
 
 @pytest.mark.parametrize(("harm", "kinds"), HARMS, ids=[harm.__name__ for harm, _ in HARMS])
 def test_a_harm_is_found(world: World, harm: Callable[[Contents], None], kinds: set[str]) -> None:
-    held = world.store.contents(SCOPE)
+    held = world.store.contents(0)[SCOPE]
     harm(held)
     found = {difference.kind for difference in differences(world, held)}
     assert found >= kinds
@@ -159,7 +159,7 @@ def test_a_harm_is_found(world: World, harm: Callable[[Contents], None], kinds: 
 
 
 def test_what_waits_in_the_outbox_is_no_difference(world: World) -> None:
-    held = world.store.contents(SCOPE)
+    held = world.store.contents(0)[SCOPE]
     _older(held)
     held.outbox.append(OutboxEntry("events", of_john(held), b"", 0))
     assert differences(world, held) == set()
@@ -168,14 +168,14 @@ def test_what_waits_in_the_outbox_is_no_difference(world: World) -> None:
 def test_an_event_that_comes_twice_is_one_where_delivery_is_exactly_once_only(world: World) -> None:
     events: list[Message] = world.broker.messages(TOPICS.events)
     said = told(world.broker.messages(TOPICS.clusters), [*events, events[-1]])
-    held = world.store.contents(SCOPE)
+    held = world.store.contents(0)[SCOPE]
     assert {d.kind for d in differences(world, held, said)} == {"event_repeated"}
     assert differences(world, held, said, repeats=True) == set()
 
 
 def test_missing_events_are_gaps_unless_they_may_have_been_dropped(world: World) -> None:
     events = world.broker.messages(TOPICS.events)
-    held, clusters = world.store.contents(SCOPE), world.broker.messages(TOPICS.clusters)
+    held, clusters = world.store.contents(0)[SCOPE], world.broker.messages(TOPICS.clusters)
     cut = told(clusters, [e for e in events if b'"version":1,' not in (e.value or b"")])
     assert {d.kind for d in differences(world, held, cut)} == {"event_gap"}
     assert differences(world, held, cut, complete=False) == set()
