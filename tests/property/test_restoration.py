@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from consumer.adapters.memory import MemoryBroker, MemoryPublisher, MemorySource
@@ -27,7 +27,7 @@ from consumer.rows import Row
 from consumer.vectors import unpack
 from tests.factories import KEY
 from tests.match_runs import TOPICS, by_id, new_stage, view_of
-from tests.match_streams import SCOPE, VECTORS, Drop, Put, Step, encoders, messages_of, streams
+from tests.match_streams import SCOPE, VECTORS, Drop, Put, Step, Tell, encoders, messages_of, streams
 from tests.property.test_rebuild import compacted
 
 EXAMPLES = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -110,11 +110,11 @@ def restored(
 def content(store: MemoryClusters) -> dict[str, Any]:
     """What a scope holds, apart from the offset, which says less than the group's, and from marks of erased records."""
     names = ("records", "assignments", "clusters", "edges", "verdicts", "redo", "beliefs")
-    return {name: getattr(store.contents(0)[SCOPE], name) for name in names}
+    return {name: getattr(store.contents(0).get(SCOPE, Contents()), name) for name in names}
 
 
 def marks(store: MemoryClusters) -> set[tuple[str, Position]]:
-    found = store.contents(0)[SCOPE]
+    found = store.contents(0).get(SCOPE, Contents())
     return {mark for mark in found.erased.items() if mark[0] not in found.records}
 
 
@@ -161,6 +161,15 @@ def consistent(world: World, vectors: Sequence[Message]) -> None:
     assert not held.outbox
 
 
+def word_on_the_erased(steps: Sequence[Step], cut: int) -> bool:
+    """Whether a word after the cut is on a record that was erased before it and comes again: the null value is gone by then.
+
+    Such a word counts for nothing, but a store that is made again cannot know that.
+    """
+    erased = {step.id for step in steps[:cut] if isinstance(step, Drop)}
+    return any(isinstance(step, Tell) and {step.a, step.b} & erased for step in steps[cut:])
+
+
 def groups(world: World) -> set[frozenset[str]]:
     return {frozenset(c.members) for c in world.store.contents(0)[SCOPE].live.values()}
 
@@ -170,6 +179,7 @@ def groups(world: World) -> set[frozenset[str]]:
 def test_what_compaction_leaves_is_enough(before: list[Step], after: list[Step], turns: int) -> None:
     """Ids and versions go on from what was told, and in the end clusters are what they would have been."""
     steps = [*before, *after]
+    assume(not word_on_the_erased(steps, turns * LIMITS.batch_records))
     undisturbed, world = World(steps), World(steps)
     undisturbed.run()
     world.run(turns)
