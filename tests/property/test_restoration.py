@@ -107,14 +107,19 @@ def restored(
     return restoration(IDENTITY, replay.finish(committed, (m for m in vectors if m.position.offset >= committed)), said)
 
 
+def whole(store: MemoryClusters) -> Contents:
+    """What is there of the scope; nothing, as long as no record of it came."""
+    return store.contents(0).get(SCOPE, Contents())
+
+
 def content(store: MemoryClusters) -> dict[str, Any]:
     """What a scope holds, apart from the offset, which says less than the group's, and from marks of erased records."""
     names = ("records", "assignments", "clusters", "edges", "verdicts", "redo", "beliefs")
-    return {name: getattr(store.contents(0).get(SCOPE, Contents()), name) for name in names}
+    return {name: getattr(whole(store), name) for name in names}
 
 
 def marks(store: MemoryClusters) -> set[tuple[str, Position]]:
-    found = store.contents(0).get(SCOPE, Contents())
+    found = whole(store)
     return {mark for mark in found.erased.items() if mark[0] not in found.records}
 
 
@@ -143,7 +148,7 @@ def test_a_restored_store_holds_what_was_lost_and_the_stream_goes_on(
 def consistent(world: World, vectors: Sequence[Message]) -> None:
     """The store agrees with itself, with what was told, and with the vectors; nothing was told twice or skipped."""
     said = told(world.broker.messages(TOPICS.clusters), world.broker.messages(TOPICS.events))
-    held = world.store.contents(0).get(SCOPE, Contents())
+    held = whole(world.store)
     present = Present({SCOPE: held.applied.get(0, -1)}, world.committed)
     models = encoders().fingerprint, encoders().layout.dim
     for message in vectors:
@@ -171,7 +176,7 @@ def word_on_the_erased(steps: Sequence[Step], cut: int) -> bool:
 
 
 def groups(world: World) -> set[frozenset[str]]:
-    return {frozenset(c.members) for c in world.store.contents(0)[SCOPE].live.values()}
+    return {frozenset(c.members) for c in whole(world.store).live.values()}
 
 
 @EXAMPLES
@@ -263,11 +268,11 @@ def test_members_whose_vectors_are_gone_stay_as_told_until_they_are_let_go(steps
     made = world.lose_and_restore(vectors, world.broker.messages(TOPICS.clusters))
     assert made.scopes[SCOPE].lost == [missing]
     assert held_ids(world) == ids
-    assert missing in world.store.contents(0)[SCOPE].assignments
+    assert missing in whole(world.store).assignments
     MemoryPublisher(world.broker).publish(farewells(VECTORS, made))
     world.run()
     consistent(world, [m for m in world.broker.messages(VECTORS) if m.key != missing.encode() or m.value is None])
-    assert missing not in world.store.contents(0)[SCOPE].records
+    assert missing not in whole(world.store).records
 
 
 @pytest.mark.parametrize(("generation", "used_twice"), [("", True), ("7", False)])
