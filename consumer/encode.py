@@ -21,6 +21,7 @@ from consumer.rotation import Rotation
 from consumer.vectors import pack_erasure, pack_vector, pack_verdict
 
 STAGE = "encode"
+_NO_NUMBERS = "the models make something of it that is no number; check them, and replay the letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class EncodeStage:
         return limit
 
     def process(self, messages: Sequence[Message]) -> None:
-        decoded: list[Record | Erasure | Verdict] = []
+        decoded: list[tuple[Message, Record | Erasure | Verdict]] = []
         rejected: list[Rejected] = []
         for message in messages:
             try:
@@ -125,18 +126,23 @@ class EncodeStage:
                 rejected.append(Rejected(message, STAGE, str(error)))
                 continue
             if item is not None:
-                decoded.append(item)
-        vectors = iter(self._encoders.encode([item for item in decoded if isinstance(item, Record)]))
-        if any(isinstance(item, Erasure) for item in decoded):
+                decoded.append((message, item))
+        made = self._encoders.encode([item for _, item in decoded if isinstance(item, Record)])
+        vectors = iter(zip(made, _are_numbers(made), strict=True))
+        if any(isinstance(item, Erasure) for _, item in decoded):
             # An erasure names a record, not what was in it; whose vectors are remembered cannot be told.
             self._encoders.forget()
         outgoing: list[Outgoing] = []
-        for item in decoded:
+        for message, item in decoded:
             if isinstance(item, Record):
-                outgoing.append(self._address(next(vectors)))
+                vector, is_numbers = next(vectors)
+                if is_numbers:
+                    outgoing.append(self._address(vector))
+                else:
+                    rejected.append(Rejected(message, STAGE, _NO_NUMBERS))
             else:
                 outgoing += self._erase(item) if isinstance(item, Erasure) else [self._tell(item)]
-        ingested_ms = [item.ingested_ms for item in decoded]
+        ingested_ms = [item.ingested_ms for _, item in decoded]
         self._result = Result(outgoing, rejected, last_positions(messages), ingested_ms)
 
     def result(self) -> Result:
@@ -172,3 +178,11 @@ class EncodeStage:
     def _tell(self, verdict: Verdict) -> Outgoing:
         partition = scope_partition(verdict.scope, self._partitions)
         return pack_verdict(verdict, self._profile.vectors_topic, partition)
+
+
+def _are_numbers(vectors: Sequence[Vector]) -> list[bool]:
+    """Whether every value of each is one. Else no matcher reads it, and `vectors` would lose what it has of the record."""
+    if not vectors:
+        return []
+    finite: list[bool] = np.isfinite(np.stack([v.values for v in vectors])).all(axis=1).tolist()
+    return finite

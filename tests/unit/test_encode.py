@@ -1,6 +1,7 @@
 """The encode stage with real encoders: messages in, messages of the vectors topic out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from consumer.loop import Result, result_of
 from consumer.metrics import METRICS
 from consumer.names import scope_partition
 from consumer.profile import Profile
-from consumer.records import Erasure, Message, Outgoing, Record, Tick, Vector, Verdict
+from consumer.records import Embeddings, Erasure, FieldValue, Message, Outgoing, Record, Tick, Vector, Verdict
 from consumer.vectors import unpack
 from tests.factories import KEY, NOW_MS, encoder_set, message, offer_profile, person_profile, position, signup
 from tests.strategies import any_value, signups
@@ -155,6 +156,26 @@ def test_order_is_kept_and_a_rejected_row_takes_no_other_with_it() -> None:
     assert isinstance(bob, Vector)
     assert isinstance(alone, Vector)
     assert np.array_equal(bob.values, alone.values)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_that_makes_no_numbers_of_a_record_leaves_it_as_it_is(value: float) -> None:
+    class Overflowing:
+        dim, fingerprint = ENCODERS.encoders["name"].dim, "overflowing"
+
+        def encode(self, rows: Sequence[Mapping[str, FieldValue]]) -> Embeddings:
+            made = ENCODERS.encoders["name"].encode(rows)
+            made.vectors[[row.get("name") == "too much" for row in rows]] = value
+            return made
+
+    encoders = replace(ENCODERS, encoders={**ENCODERS.encoders, "name": Overflowing()})
+    messages = inputs([signup("Ana"), signup("too much"), signup("Eva"), None])
+    result = result_of(EncodeStage(encoders, 1), messages)
+
+    assert [sent.key for sent in result.outgoing] == [b"r0", b"r2", b"r3"]
+    (rejected,) = result.rejected
+    assert (rejected.message, rejected.stage) == (messages[1], "encode")
+    assert "no number" in rejected.reason
 
 
 def test_nothing_in_nothing_out() -> None:
