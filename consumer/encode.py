@@ -184,5 +184,5 @@ def _are_numbers(vectors: Sequence[Vector]) -> list[bool]:
     """Whether every value of each is one. Else no matcher reads it, and `vectors` would lose what it has of the record."""
     if not vectors:
         return []
-    finite: list[bool] = np.isfinite(np.stack([v.values for v in vectors])).all(axis=1).tolist()
+    finite: list[bool] = np.asarray(np.isfinite(np.stack([v.values for v in vectors])).all(axis=1)).tolist()
     return finite
