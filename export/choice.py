@@ -70,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser, variants: Variants) -> None:
         "--variant",
         choices=["auto", *variants],
         default="auto",
-        help="auto: the closest to the source that fits --max-bytes; fp16-compute is for GPUs and has to be asked for",
+        help="auto: the closest to the source that fits --max-bytes"
+        + "".join(f"; {name} is for GPUs and has to be asked for" for name in variants if name in FOR_GPUS),
     )
     parser.add_argument("--max-bytes", type=positive, default=25_000_000)
     parser.add_argument("--min-cosine", type=float, default=0.99, help="floor of the mean cosine with the source")
