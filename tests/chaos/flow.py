@@ -168,9 +168,11 @@ class Feeder:
 
     def _delivered(self, error: KafkaError | None, message: KafkaMessage) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
-        if error is not None or topic is None or partition is None or offset is None:
-            self._failures.append(KafkaException(error or KafkaError(KafkaError._FAIL)))
+        if error is not None:
+            self._failures.append(KafkaException(error))
             return
+        if topic is None or partition is None or offset is None:
+            return  # the broker had it already, as a repeated try found out, and does not say where
         self._ends[topic, partition] = max(offset + 1, self._ends.get((topic, partition), 0))
 
 
