@@ -37,6 +37,8 @@ _MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "fault": 
 def cli() -> None:
     """Find duplicate records in a stream, as they arrive."""
     open_as_many_as_allowed()
+    # ignored, as a parent may leave it, it would hide how a copy of the process ended that wrote a snapshot
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @cli.command()
@@ -47,8 +49,6 @@ def run(role: Any, profile: str | None, config: Path | None) -> None:
     from consumer.service import Service
 
     os.umask(0o077)  # snapshots hold vectors, which are personal data
-    # ignored, as a parent may leave it, it would hide how a copy of the process ended that wrote a snapshot
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     settings = configured(config, {"profile": profile})
     if fault := settings.privacy.key_fault:
         structlog.get_logger().warning(

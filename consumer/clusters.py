@@ -286,9 +286,9 @@ class Book:
             self._note(edge)
 
     def _is_open(self, edge: Evidence) -> bool:
-        """Whether a person is asked: the records are like one another, and nothing and nobody has decided."""
-        asks = edge.held != CROWD and not self._register.together(edge.a, edge.b)
-        return asks and not self._words.parts(edge.a, edge.b)
+        """Whether a person is asked: nothing and nobody has decided, and no better pair asks the same."""
+        decided = self._register.together(edge.a, edge.b) or self._words.parts(edge.a, edge.b)
+        return not decided and edge.held != CROWD
 
     def _possible(self) -> list[PossibleChange]:
         """Pairs that a person is asked about since this row, or for another reason, and pairs that need no answer now."""

@@ -47,7 +47,7 @@ class RedisInventory:
     def contents(self, partition: int) -> Mapping[str, Contents]:
         names = {scope: self._names(scope) for scope in self.scopes(partition)}
         roots = {own.root for own in names.values()}
-        # each looks at all keys of all scopes, however many those of one are
+        # a scan goes through all keys that Redis has: one a kind, and not one a scope
         members, edges = (self._keys_by_root(roots, kind) for kind in ("members", "edges"))
         return {scope: self._contents(own, members[own.root], edges[own.root]) for scope, own in names.items()}
 

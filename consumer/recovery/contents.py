@@ -45,7 +45,7 @@ class Inventory(Protocol):
         """Scopes ever claimed in this partition of the vectors topic."""
 
     def contents(self, partition: int) -> Mapping[str, Contents]:
-        """Everything of those scopes. Where a matcher writes meanwhile, its parts may be of different moments."""
+        """Everything of its scopes, by scope. Where a matcher writes meanwhile, its parts may be of different moments."""
 
     def mark(self, scope: str) -> object:
         """Something that is another whenever the scope was written to."""
